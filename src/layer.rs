@@ -193,7 +193,7 @@ impl Builder {
     /// ```
     #[must_use]
     pub fn page(mut self, page: PageConfig) -> Self {
-        self.page = PageConfig { dir: None, logo: None, ..page };
+        self.page = PageConfig { dirs: Vec::new(), logo: None, ..page };
         self
     }
 
@@ -351,7 +351,7 @@ fn decide<B>(live: &Live, request: &Request<B>) -> Decision {
         },
         AppVerdict::Own(..) if *request.method() == Method::OPTIONS => Decision::Answer(preflight(request)),
         AppVerdict::Own(AppResource::Status, route) => Decision::Answer(status(live, route, request)),
-        AppVerdict::Own(AppResource::Badge, route) => Decision::Answer(badge(live, route, request)),
+        AppVerdict::Own(AppResource::Badge, route) => Decision::Answer(badge(route, request)),
         AppVerdict::Own(AppResource::Events, _) if *request.method() == Method::HEAD => {
             Decision::Answer(events_head(request))
         }

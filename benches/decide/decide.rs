@@ -13,7 +13,7 @@ use backsoon::live::{self, Generation, LiveUpstream};
 use backsoon::plan::compile::{Inputs, Known, compile};
 use backsoon::plan::config::{self, Config, Upstream};
 use backsoon::plan::flags::{self, Flags};
-use backsoon::plan::page::{Renderer, samples};
+use backsoon::plan::page::{Renderer, Renderers, samples};
 use backsoon::plan::pass::{Binding, Key, Purpose, Token};
 use backsoon::plan::path;
 use backsoon::plan::snapshot::Snapshot;
@@ -82,7 +82,7 @@ fn policies(c: &mut Criterion) {
         let flags = flags.unwrap_or_else(|| panic!("flags")).flags;
         let now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
         let (config, flags, known) = (&config, &flags, &known);
-        compile(Inputs { config, flags, renderer: &RENDERER, known, previous, now, generation: 1 })
+        compile(Inputs { config, flags, renderers: &RENDERERS, known, previous, now, generation: 1 })
     };
     let offline = at("[routes]\nweb = \"offline\"\n", None, 0);
     let closed = at("[routes]\nweb = \"offline\"\n", Some(&offline), 600);
@@ -253,7 +253,7 @@ fn snapshot(config: &Config, flags: &Flags, previous: Option<&Snapshot>, generat
     compile(Inputs {
         config,
         flags,
-        renderer: &RENDERER,
+        renderers: &RENDERERS,
         known: &known,
         previous,
         now: Timestamp::UNIX_EPOCH,
@@ -261,8 +261,8 @@ fn snapshot(config: &Config, flags: &Flags, previous: Option<&Snapshot>, generat
     })
 }
 
-/// Renderer of all snapshots' pages.
-static RENDERER: LazyLock<Arc<Renderer>> = LazyLock::new(|| Arc::new(Renderer::built_in()));
+/// Renderers of all snapshots' pages.
+static RENDERERS: LazyLock<Renderers> = LazyLock::new(Renderers::built_in);
 
 /// Makes a config with `size` routes, and a flag file that flags every tenth of them.
 fn inputs(size: usize) -> (Config, Flags) {

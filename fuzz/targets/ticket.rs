@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use backsoon::plan::compile::{Inputs, Known, compile};
-use backsoon::plan::page::Renderer;
+use backsoon::plan::page::Renderers;
 use backsoon::plan::pass::{Binding, Key, Purpose, Token};
 use backsoon::plan::snapshot::Snapshot;
 use backsoon::plan::verdict::{Head, Verdict, decide};
@@ -24,11 +24,11 @@ static CLOSED: LazyLock<(Snapshot, String)> = LazyLock::new(|| {
     let known = Known { secrets: [("web".to_owned(), Arc::clone(&key))].into(), ..Known::default() };
     let config = config::parse("backsoon.toml", CONFIG).0.expect("a config");
     let flags = flags::parse("maintenance.toml", "[routes]\nweb = \"offline\"\n").0.expect("flags").flags;
-    let renderer = Arc::new(Renderer::built_in());
+    let renderers = Renderers::built_in();
     let at = |previous: Option<&Snapshot>, seconds| {
         let now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
-        let (config, flags, known, renderer) = (&config, &flags, &known, &renderer);
-        compile(Inputs { config, flags, renderer, known, previous, now, generation: 1 })
+        let (config, flags, known, renderers) = (&config, &flags, &known, &renderers);
+        compile(Inputs { config, flags, renderers, known, previous, now, generation: 1 })
     };
     let closed = at(Some(&at(None, 0)), 600);
     let ticket = Token { expires: 4_000_000_000_000, begins: 4_000_000_000_000, ..Token::default() };

@@ -17,7 +17,7 @@ use crate::files::write::Emptied;
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{Address, Config, Cookies, HostPattern, RouteConfig};
 use crate::plan::flags::{Flags, Link};
-use crate::plan::page::Renderer;
+use crate::plan::page::Renderers;
 use crate::plan::pass::{Binding, Key, Purpose, Token, millis, pass_cookie};
 use crate::plan::snapshot::{LONG, Source};
 
@@ -207,10 +207,10 @@ fn scope(args: &Bypass, name: &str, file: &FlagFile, flags: &Flags, now: Timesta
     let state = StateDir::of_process(&args.config.config, file.config.state_dir.as_deref());
     let known = Known { memory: state.peek().unwrap_or_default(), ..Known::default() };
     // Only the closures matter here, so the built-in page is enough.
-    let renderer = Arc::new(Renderer::built_in());
+    let renderers = Renderers::built_in();
     let config = &file.config;
     let snapshot =
-        compile(Inputs { config, flags, renderer: &renderer, known: &known, previous: None, now, generation: 1 });
+        compile(Inputs { config, flags, renderers: &renderers, known: &known, previous: None, now, generation: 1 });
     let route = snapshot.route(name);
     let closure = route.and_then(|route| route.closure.as_ref());
     // The local clock may be behind. A token of the same millisecond as a revocation counts as issued after it.

@@ -1,5 +1,6 @@
 //! `backsoon check`: reports every problem of the files that `run` would find.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -67,7 +68,7 @@ pub(super) fn run(args: &Check, streams: &mut Streams) -> Result<u8, Failure> {
     if loaded.flags_missing {
         streams.note(format_args!("there is no `{}`: nothing is flagged", loaded.config.maintenance.display()))?;
     }
-    if let Some(page) = &loaded.renderer.finished {
+    for page in finished_pages(&loaded) {
         streams.note(format_args!(
             "{page} has no placeholders, and is served as it stands; to show the words of the flag file, write `{{{{ title }}}}` \
              and `{{{{ message[0] }}}}` where they should be"
@@ -84,6 +85,11 @@ pub(super) fn run(args: &Check, streams: &mut Streams) -> Result<u8, Failure> {
     }
     writeln!(streams.out, "{}: {}", styled(GOOD, "ok"), counted(&loaded, now))?;
     Ok(exit::OK)
+}
+
+/// Returns the files of the pages that are served as they stand.
+fn finished_pages(loaded: &Loaded) -> BTreeSet<&String> {
+    loaded.renderers.all().filter_map(|renderer| renderer.finished.as_ref()).collect()
 }
 
 /// Returns a problem if the running proxy would refuse a config because the flag file that it newly names does not
@@ -145,7 +151,7 @@ fn as_json(loaded: &Result<Loaded, Vec<Problem>>, streams: &mut Streams) -> Resu
                 "ok": true,
                 "summary": counted(loaded, Timestamp::now()),
                 "problems": loaded.warnings,
-                "finished_pages": loaded.renderer.finished.as_slice(),
+                "finished_pages": finished_pages(loaded),
                 "flag_file": loaded.config.maintenance.display().to_string(),
                 "listeners": loaded.config.listen.len(),
                 "routes": routes,

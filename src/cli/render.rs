@@ -11,11 +11,11 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 
-use crate::control::load::{self, Loaded};
+use crate::control::load;
 use crate::plan::accept::{self, Coding};
 use crate::plan::config::ErrorStatus;
 use crate::plan::dialect::Dialect;
-use crate::plan::page::{Fate, Rendered, Variant};
+use crate::plan::page::{Fate, Rendered, Renderer, Variant};
 use crate::plan::problem::Problem;
 
 use super::failure::Failure;
@@ -28,8 +28,8 @@ use page::Sample;
 /// The arguments of `render`.
 #[derive(Args, Debug)]
 pub(super) struct Render {
-    /// The page of this route
-    #[arg(short, long, value_name = "NAME", conflicts_with_all = ["window", "sample"])]
+    /// The page of this route; with --window or --sample, its look
+    #[arg(short, long, value_name = "NAME")]
     route: Option<String>,
     /// The page of this window, in force or not
     #[arg(short, long, value_name = "ID", conflicts_with = "sample")]
@@ -131,6 +131,7 @@ Examples:
   backsoon render -o page.html
   backsoon render --window MNT-2026-0519-a --as text --lang de
   backsoon render --route api --as json --at 2026-05-19T14:30:00Z
+  backsoon render --route shop --sample full -o shop.html
   backsoon render --sample worst -o worst.html
   backsoon render --error 502 --lang de
   backsoon render --watch --serve --sample full        # and edit your templates
@@ -169,23 +170,28 @@ fn once(args: &Render, streams: &mut Streams) -> Result<(), Failure> {
     let loaded = load::once(file).map_err(|problems| Failure::Problems(with_option(file, problems)))?;
     streams.problems(&loaded.warnings)?;
     let now = args.at.unwrap_or_else(Timestamp::now);
+    let route = args.route.as_deref();
+    if let Some(name) = route {
+        page::check_route(&loaded, name)?;
+    }
     let bytes = match args.form.dialect() {
-        None => loaded.renderer.badge(true).body.to_vec(),
+        None => page::renderer(&loaded, route).badge(true).body.to_vec(),
         Some(dialect) if let Some(error) = args.error => {
-            let language = args.lang.as_deref().map_or(Ok(0), |tag| language(&loaded, tag))?;
-            loaded.renderer.finish();
+            let renderer = page::renderer(&loaded, route);
+            let language = args.lang.as_deref().map_or(Ok(0), |tag| language(renderer, tag))?;
+            renderer.finish();
             let variant = Variant { dialect, language, coding: Coding::Identity };
-            body(loaded.renderer.error(error, Fate::Nothing, variant).ok_or_else(|| switched_off(file))?)
+            body(renderer.error(error, Fate::Nothing, variant).ok_or_else(|| switched_off(file))?)
         }
         Some(dialect) => {
             let page = match (&args.window, args.sample) {
-                (Some(id), _) => page::of_window(&loaded, id, now)?,
-                (None, Some(sample)) => page::of_all(&loaded, &sample.flags(now), now),
-                (None, None) => page::of_route(&loaded, args.route.as_deref(), now, streams)?,
+                (Some(id), _) => page::of_window(&loaded, id, route, now)?,
+                (None, Some(sample)) => page::of_all(&loaded, &sample.flags(now), route, now),
+                (None, None) => page::of_route(&loaded, route, now, streams)?,
             };
-            let language = args.lang.as_deref().map_or(Ok(0), |tag| language(&loaded, tag))?;
+            let language = args.lang.as_deref().map_or(Ok(0), |tag| language(&page.look.renderer, tag))?;
             if language > 0 {
-                page.finish(&loaded.renderer);
+                page.finish();
             }
             body(page.rendered(Variant { dialect, language, coding: Coding::Identity }))
         }
@@ -203,9 +209,9 @@ fn once(args: &Render, streams: &mut Streams) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns the index of a language that the config offers.
-fn language(loaded: &Loaded, tag: &str) -> Result<usize, Failure> {
-    let tags = &loaded.renderer.tags;
+/// Returns the index of a language that the page is offered in.
+fn language(renderer: &Renderer, tag: &str) -> Result<usize, Failure> {
+    let tags = &renderer.tags;
     let found = accept::language(std::iter::once(tag.as_bytes()), tags);
     found.ok_or_else(|| Failure::NoLanguage { tag: tag.to_owned(), known: tags.clone() })
 }

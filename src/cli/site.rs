@@ -15,7 +15,7 @@ use crate::files::write::Emptied;
 use crate::plan::compile::{Inputs, Known, Memory, compile};
 use crate::plan::config::{Address, Config};
 use crate::plan::flags::{self, Flags};
-use crate::plan::page::Renderer;
+use crate::plan::page::Renderers;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::Snapshot;
 use crate::status::{Role, RuntimeFile, Status};
@@ -220,10 +220,10 @@ impl Site {
         let config = self.config.as_ref()?;
         let memory = self.memory(config);
         // Only the closures matter here, so the built-in page is enough.
-        let renderer =
-            previous.map_or_else(|| Arc::new(Renderer::built_in()), |previous| Arc::clone(&previous.renderer));
+        let renderers =
+            previous.map_or_else(Renderers::built_in, |previous| Renderers::from(Arc::clone(&previous.renderer)));
         let known = Known { memory, ..Known::default() };
-        Some(compile(Inputs { config, flags, renderer: &renderer, known: &known, previous, now, generation: 1 }))
+        Some(compile(Inputs { config, flags, renderers: &renderers, known: &known, previous, now, generation: 1 }))
     }
 
     /// Reads the saved state of the proxy, as far as it can be read.

@@ -35,7 +35,7 @@ enum Unfinished {
     /// The pages of a renderer for errors.
     Errors(Arc<Renderer>),
     /// The page of a closed route.
-    Page(Arc<Renderer>, Arc<Page>),
+    Page(Arc<Page>),
 }
 
 impl Finisher {
@@ -52,7 +52,7 @@ impl Finisher {
             while let Some(unfinished) = shared.take() {
                 match unfinished {
                     Unfinished::Errors(renderer) => renderer.finish(),
-                    Unfinished::Page(renderer, page) => page.finish(&renderer),
+                    Unfinished::Page(page) => page.finish(),
                 }
             }
         })?;
@@ -67,7 +67,7 @@ impl Finisher {
         let unfinished = unfinished.take(MOST_FINISHED.saturating_sub(finished));
         let renderer = &snapshot.renderer;
         let errors = (!renderer.is_finished()).then(|| Unfinished::Errors(Arc::clone(renderer)));
-        let pages = unfinished.map(|page| Unfinished::Page(Arc::clone(renderer), Arc::clone(page)));
+        let pages = unfinished.map(|page| Unfinished::Page(Arc::clone(page)));
         let pages: Vec<_> = errors.into_iter().chain(pages).collect();
         // Keep the old batch until the lock is released, and drop it then.
         let _old = mem::replace(&mut self.queue.work().pages, pages);

@@ -4,6 +4,7 @@
 
 mod follow;
 mod in_force;
+mod own_pages;
 mod pairs;
 mod refused_page;
 mod roles;
@@ -19,7 +20,7 @@ use crate::files::{Change, Files};
 use crate::plan::compile::{self, Known};
 use crate::plan::config::{Config, OnMissing};
 use crate::plan::flags::{Flags, Reading, Stale};
-use crate::plan::page::Renderer;
+use crate::plan::page::Renderers;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::Snapshot;
 use crate::telemetry::log::LogHandle;
@@ -29,7 +30,7 @@ use super::findings::{Findings, warn};
 use super::history::{Author, Event};
 use super::judge;
 use super::load::{self, Loaded};
-use super::page_trial::{PageTrial, Tried};
+use super::page_trial::PageTrial;
 use super::pages;
 use super::preview::Preview;
 use super::startup::StartupSettings;
@@ -46,7 +47,7 @@ pub(super) struct Inputs {
     /// Entries of the flags that can never act.
     stale: Stale,
     materials: Arc<Materials>,
-    renderer: Arc<Renderer>,
+    renderers: Renderers,
     /// Remembered and observed state of the routes.
     pub(super) known: Known,
     /// A config that was refused only because of files that it names. The files are watched, too.
@@ -122,7 +123,7 @@ impl Inputs {
         if let Some(preview) = &preview {
             loaded = preview.adapt(loaded, &config_file, &mut files)?;
         }
-        let Loaded { config, flags, flags_missing, stale, materials, renderer, warnings } = loaded;
+        let Loaded { config, flags, flags_missing, stale, materials, renderers, warnings } = loaded;
         log.set_level(config.log.level);
         if flags_missing {
             tracing::info!(path = %config.maintenance.display(), "no flag file: nothing is flagged");
@@ -136,7 +137,7 @@ impl Inputs {
             stale,
             known: Known { secrets: materials.secrets.clone(), ..Known::default() },
             materials: Arc::new(materials),
-            renderer,
+            renderers,
             waiting: None,
             in_force: InForce::default(),
             pairs: Pairs::default(),
@@ -171,7 +172,7 @@ impl Inputs {
         compile::Inputs {
             config: &self.config,
             flags: &self.flags,
-            renderer: &self.renderer,
+            renderers: &self.renderers,
             known: &self.known,
             previous,
             now: Timestamp::now(),
@@ -232,7 +233,7 @@ impl Inputs {
 
     fn touched(&self, changes: &[Change], reread: Reread) -> Touched {
         let all = reread == Reread::All;
-        let pages = pages::files_of(&self.config.page);
+        let pages = pages::files_of(&self.config);
         let mut touched = Touched { config: all, flags: all, pages: all && !pages.is_empty(), materials: false };
         // Any change may mend a config that waits for other files, even the removal of a bad template.
         let waiting = self.waiting.is_some();
@@ -291,15 +292,15 @@ impl Inputs {
             (preview.config)(&mut config);
         }
         let materials = certs::materials(&self.config_file, &config, |path| self.files.settled(path));
-        let page = pages::read_files(&self.config_file, &config.page, |path| self.files.present(path));
-        let (renderer, remarks) = self.refused_page.check(page);
-        match (materials, renderer, self.misses_flags(&config)) {
-            (Ok(materials), Some(renderer), None) => {
+        let page = pages::read_files(&self.config_file, &config, |path| self.files.present(path));
+        let checked = self.refused_page.check(page, &self.renderers);
+        match (materials, checked.whole(), self.misses_flags(&config)) {
+            (Ok(materials), Some(renderers), None) => {
                 problems.extend(certs::exposed(&config));
                 problems.extend(self.startup.changed_by(&config, &self.config_file));
                 self.trial.forget();
                 self.set_config(config, problems);
-                self.set_renderer(renderer, remarks);
+                self.set_renderers(renderers, checked);
                 self.set_materials(materials);
                 self.watch();
                 self.findings.retain(|path| self.files.get(path).is_some() || path.is_file());
@@ -319,7 +320,7 @@ impl Inputs {
                 self.pairs.forget();
                 problems.extend(materials.err().unwrap_or_default());
                 problems.extend(missing);
-                problems.extend(remarks);
+                problems.extend(checked.problems);
                 self.waiting = Some(config);
                 self.watch();
                 self.refuse(&self.config_file.clone(), problems)
@@ -385,46 +386,6 @@ impl Inputs {
         }
         self.flags = Arc::new(flags);
         self.judge_flags();
-    }
-
-    /// Has the page's files tried; [`Inputs::take_tried`] takes the outcome.
-    fn try_pages(&mut self) {
-        let config = Arc::clone(&self.config);
-        let read = |path: &Path| self.files.present(path);
-        self.trial.start(pages::read_files(&self.config_file, &config.page, read));
-    }
-
-    /// Takes the outcome of a trial.
-    pub(super) fn take_tried(&mut self, tried: Tried) -> Effect {
-        let config = Arc::clone(&self.config);
-        self.refused_page.note(tried.files, &tried.checked);
-        let (renderer, problems) = tried.checked;
-        let Some(renderer) = renderer else {
-            let errors: Vec<Problem> = problems.iter().filter(|problem| problem.is_error()).cloned().collect();
-            self.findings.refuse(&errors);
-            self.findings.set_page(&pages::files_of(&config.page), problems);
-            return Effect::None;
-        };
-        if renderer.fingerprint == self.renderer.fingerprint {
-            self.findings.set_page(&pages::files_of(&config.page), problems);
-            self.take_pages_content();
-            return Effect::None;
-        }
-        self.set_renderer(renderer, problems);
-        Effect::Publish
-    }
-
-    fn set_renderer(&mut self, renderer: Renderer, problems: Vec<Problem>) {
-        // Keep the old renderer if the new one would render the same pages.
-        if renderer.fingerprint != self.renderer.fingerprint {
-            if let Some(page) = &renderer.finished {
-                tracing::info!(path = page, "the page has no placeholders: it is served as it stands");
-            }
-            self.renderer = Arc::new(renderer);
-        }
-        warn(&problems);
-        self.findings.set_page(&pages::files_of(&self.config.page), problems);
-        self.take_pages_content();
     }
 
     /// Reads certificates, keys, roots and secrets again. A certificate and its key are seldom written at once, so the

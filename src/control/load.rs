@@ -11,7 +11,7 @@ use crate::plan::compile::{Inputs, Known, Memory, compile};
 use crate::plan::config::{self, Config};
 use crate::plan::encoding;
 use crate::plan::flags::{self, Flags, Reading, Stale};
-use crate::plan::page::Renderer;
+use crate::plan::page::Renderers;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::Snapshot;
 
@@ -32,8 +32,8 @@ pub(crate) struct Loaded {
     pub flags_missing: bool,
     /// Certificates, roots and secrets.
     pub materials: Materials,
-    /// The renderer of the pages.
-    pub renderer: Arc<Renderer>,
+    /// The renderers of the pages.
+    pub renderers: Renderers,
     /// Warnings; none of them is an error.
     pub warnings: Vec<Problem>,
 }
@@ -46,9 +46,9 @@ impl Loaded {
 
     /// Compiles a snapshot with a process's memory of the routes.
     pub(crate) fn snapshot_of(&self, memory: Memory, now: Timestamp) -> Snapshot {
-        let Self { config, flags, renderer, materials, .. } = self;
+        let Self { config, flags, renderers, materials, .. } = self;
         let known = Known { memory, secrets: materials.secrets.clone(), ..Known::default() };
-        compile(Inputs { config, flags, renderer, known: &known, previous: None, now, generation: 1 })
+        compile(Inputs { config, flags, renderers, known: &known, previous: None, now, generation: 1 })
     }
 }
 
@@ -94,11 +94,11 @@ pub(crate) fn from(
     problems.extend(certs::exposed(&config));
     problems.extend(super::notify::unrunnable(config_file, &config));
     problems.extend(super::subscribers::unmailable(config_file, &config));
-    let (renderer, found) = pages::renderer(config_file, &config.page, &mut read);
+    let (renderers, found) = pages::renderers(config_file, &config, &mut read);
     problems.extend(found);
-    match (flags, materials, renderer) {
-        (Some((flags, stale)), Some(materials), Some(renderer)) => Ok(Loaded {
-            renderer: Arc::new(renderer),
+    match (flags, materials, renderers) {
+        (Some((flags, stale)), Some(materials), Some(renderers)) => Ok(Loaded {
+            renderers,
             config: Arc::new(config),
             flags: Arc::new(flags),
             stale,
@@ -152,7 +152,7 @@ pub(crate) fn parse_flags(
 pub(crate) fn files_of(config: &Config) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::iter::once(config.maintenance.clone())
         .chain(certs::files_of(config).map(|(file, _)| file.to_owned()))
-        .chain(pages::files_of(&config.page))
+        .chain(pages::files_of(config))
         .collect();
     files.sort_unstable();
     files.dedup();

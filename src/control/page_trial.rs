@@ -3,6 +3,7 @@
 
 use tokio::sync::mpsc;
 
+use crate::plan::page::Renderers;
 use crate::plan::problem::Problem;
 
 use super::pages::{Checked, Unchecked};
@@ -16,7 +17,7 @@ pub(super) struct PageTrial {
     latest: u64,
     running: bool,
     /// Files to try when the running trial has ended.
-    next: Option<Unchecked>,
+    next: Option<(Unchecked, Renderers)>,
 }
 
 /// Outcome of a trial.
@@ -33,13 +34,13 @@ impl PageTrial {
         Self { sender, receiver, latest: 0, running: false, next: None }
     }
 
-    /// Tries files, in place of all files that still wait for a trial.
-    pub(super) fn start(&mut self, files: Unchecked) {
+    /// Tries files, in place of all files that still wait for a trial. Those of a known renderer need none.
+    pub(super) fn start(&mut self, files: Unchecked, known: Renderers) {
         self.latest += 1;
         if self.running {
-            self.next = Some(files);
+            self.next = Some((files, known));
         } else {
-            self.run(files);
+            self.run(files, known);
         }
     }
 
@@ -55,23 +56,24 @@ impl PageTrial {
             // The sender is kept here, so that the channel never closes.
             let Some(tried) = self.receiver.recv().await else { std::future::pending().await };
             self.running = false;
-            if let Some(next) = self.next.take() {
-                self.run(next);
+            if let Some((next, known)) = self.next.take() {
+                self.run(next, known);
             } else if tried.number == self.latest {
                 return tried;
             }
         }
     }
 
-    fn run(&mut self, files: Unchecked) {
+    fn run(&mut self, files: Unchecked, known: Renderers) {
         let (number, sender, failed) = (self.latest, self.sender.clone(), self.sender.clone());
         let (tried, untried) = (files.clone(), files.clone());
         self.running = true;
         // Nobody waits any more if the process is ending.
         let then = move |checked| drop(sender.send(Tried { number, files: tried, checked }));
-        if let Err(error) = files.check_beside(then) {
+        if let Err(error) = files.check_beside(known, then) {
             let problem = Problem::in_file(untried.config_file(), format!("the templates cannot be checked: {error}"));
-            let _ = failed.send(Tried { number, files: untried, checked: (None, vec![problem]) });
+            let checked = untried.failed(problem);
+            let _ = failed.send(Tried { number, files: untried, checked });
         }
     }
 }

@@ -1,22 +1,62 @@
-//! The operator's own page: reads the files that `pages` and `logo` name, and has them checked.
+//! The operator's own pages: reads the files that `pages` and `logo` name, of the general page and of those of single
+//! routes, and has them checked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::plan::config::PageConfig;
+use crate::plan::config::{Config, PageConfig};
 use crate::plan::encoding;
-use crate::plan::page::{MESSAGES, Renderer, STACK_FOR_TEMPLATES, Source, Sources, TEMPLATES};
+use crate::plan::page::{
+    MESSAGES, Renderer, Renderers, SITE_HTML, SITE_MARKDOWN, SITE_TEXT, STACK_FOR_TEMPLATES, Source, Sources, TEMPLATES,
+};
 use crate::plan::problem::{Problem, did_you_mean, quoted};
 
 use crate::files::source::{Content, ReadError};
 
-/// Outcome of a check: a renderer, unless any problem is an error.
-pub(crate) type Checked = (Option<Renderer>, Vec<Problem>);
+/// Outcome of a check.
+#[derive(Clone, Debug)]
+pub(crate) struct Checked {
+    /// Pages in the order of [`Config::pages`], with their renderers; `None` if a problem of the page is an error.
+    pages: Vec<(PageConfig, Option<Arc<Renderer>>)>,
+    /// Problems, each once.
+    pub problems: Vec<Problem>,
+}
 
-/// Files of a page as they were read, before their check. The check may take seconds.
+impl Checked {
+    /// Returns the renderers if every page has one.
+    pub(crate) fn whole(&self) -> Option<Renderers> {
+        let mut renderers = self.pages.iter().map(|(_, renderer)| renderer.clone());
+        let general = renderers.next()??;
+        Some(Renderers::new(general, renderers.collect::<Option<Vec<_>>>()?))
+    }
+
+    /// Returns the renderers of the pages that have one, and the last good ones of all others.
+    pub(super) fn over(&self, last: &Renderers) -> Renderers {
+        let renderer = |(page, renderer): &(PageConfig, Option<Arc<Renderer>>)| {
+            renderer.clone().or_else(|| last.named(page.route.as_ref()).map(Arc::clone))
+        };
+        let mut renderers = self.pages.iter().map(renderer);
+        let general = renderers.next().flatten().unwrap_or_else(|| Arc::clone(&last.general));
+        Renderers::new(general, renderers.flatten())
+    }
+
+    /// Returns the files of the pages that have a renderer.
+    pub(super) fn good_files(&self) -> Vec<PathBuf> {
+        self.pages.iter().filter(|(_, renderer)| renderer.is_some()).flat_map(|(page, _)| files_of_page(page)).collect()
+    }
+}
+
+/// Files of all pages as they were read, before their check. The check may take seconds.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Unchecked {
     config_file: PathBuf,
+    pages: Vec<UncheckedPage>,
+}
+
+/// Files of one page.
+#[derive(Clone, Debug, PartialEq)]
+struct UncheckedPage {
     page: PageConfig,
     sources: Sources,
     /// Problems of the reading.
@@ -28,9 +68,13 @@ impl Unchecked {
     ///
     /// # Errors
     /// If no thread can be started.
-    pub(super) fn check_beside(self, then: impl FnOnce(Checked) + Send + 'static) -> std::io::Result<()> {
+    pub(super) fn check_beside(
+        self,
+        known: Renderers,
+        then: impl FnOnce(Checked) + Send + 'static,
+    ) -> std::io::Result<()> {
         let check = std::thread::Builder::new().name("page".into()).stack_size(STACK_FOR_TEMPLATES);
-        check.spawn(move || then(self.check())).map(drop)
+        check.spawn(move || then(self.check(Some(&known)))).map(drop)
     }
 
     /// Returns the config that names the files.
@@ -38,34 +82,88 @@ impl Unchecked {
         &self.config_file
     }
 
-    /// Checks the templates.
-    pub(super) fn check(self) -> Checked {
-        let Self { config_file, page, sources, mut problems } = self;
-        let (renderer, found) = check_templates(&page, &sources, &config_file.display().to_string());
-        let refused = problems.iter().any(Problem::is_error);
-        problems.extend(found);
-        (renderer.filter(|_| !refused), problems)
+    /// Returns the outcome of a check that could not be made.
+    pub(super) fn failed(&self, problem: Problem) -> Checked {
+        let pages = self.pages.iter().map(|unchecked| (unchecked.page.clone(), None));
+        Checked { pages: pages.collect(), problems: vec![problem] }
+    }
+
+    /// Checks the templates. A page that is the same as a known one is not tried again.
+    pub(super) fn check(self, known: Option<&Renderers>) -> Checked {
+        let config_file = self.config_file.display().to_string();
+        let mut checked = Checked { pages: Vec::new(), problems: Vec::new() };
+        for unchecked in self.pages {
+            let (page, (renderer, problems)) = unchecked.check(known, &config_file);
+            checked.pages.push((page, renderer));
+            for problem in problems {
+                if !checked.problems.contains(&problem) {
+                    checked.problems.push(problem);
+                }
+            }
+        }
+        checked
     }
 }
 
-/// Makes a renderer from the files that the config names.
-pub(crate) fn renderer(
-    config_file: &Path,
-    page: &PageConfig,
-    read: impl FnMut(&Path) -> Result<Content, ReadError>,
-) -> Checked {
-    read_files(config_file, page, read).check()
+impl UncheckedPage {
+    fn check(
+        self,
+        known: Option<&Renderers>,
+        config_file: &str,
+    ) -> (PageConfig, (Option<Arc<Renderer>>, Vec<Problem>)) {
+        let Self { page, sources, mut problems } = self;
+        let refused = problems.iter().any(Problem::is_error);
+        let fingerprint = Renderer::fingerprint_of(&page, &sources);
+        let same =
+            known.and_then(|known| known.named(page.route.as_ref())).filter(|known| known.fingerprint == fingerprint);
+        let (renderer, found) = match same {
+            Some(same) => (Some(Arc::clone(same)), same.remarks.clone()),
+            None => {
+                let (renderer, found) = check_templates(&page, &sources, config_file);
+                (renderer.map(Arc::new), found)
+            }
+        };
+        problems.extend(found);
+        if let Some(route) = &page.route {
+            // The config has many pages, and a problem of the whole file would not say which.
+            let of_config = problems.iter_mut().filter(|problem| problem.file == config_file);
+            of_config.for_each(|problem| problem.message.push_str(&format!(" (page of route {})", quoted(route))));
+        }
+        (page, (renderer.filter(|_| !refused), problems))
+    }
 }
 
-/// Reads the files of a page.
+/// Makes renderers from the files that the config names.
+pub(crate) fn renderers(
+    config_file: &Path,
+    config: &Config,
+    read: impl FnMut(&Path) -> Result<Content, ReadError>,
+) -> (Option<Renderers>, Vec<Problem>) {
+    let checked = read_files(config_file, config, read).check(None);
+    (checked.whole(), checked.problems)
+}
+
+/// Reads the files of all pages.
 pub(super) fn read_files(
+    config_file: &Path,
+    config: &Config,
+    mut read: impl FnMut(&Path) -> Result<Content, ReadError>,
+) -> Unchecked {
+    let pages = config.pages().map(|page| read_page(config_file, page, &mut read)).collect();
+    Unchecked { config_file: config_file.to_owned(), pages }
+}
+
+fn read_page(
     config_file: &Path,
     page: &PageConfig,
     mut read: impl FnMut(&Path) -> Result<Content, ReadError>,
-) -> Unchecked {
+) -> UncheckedPage {
     let mut problems = Vec::new();
     let mut sources = Sources::default();
-    for (name, path) in page.dir.iter().flat_map(|dir| named_files(dir, page)) {
+    for (name, path) in page.dirs.iter().flat_map(|dir| named_files(dir, page)) {
+        if sources.files.iter().any(|source| source.name == name) {
+            continue;
+        }
         match read(&path) {
             Ok(content) => match encoding::decode(&path, &content.bytes) {
                 Ok(text) => {
@@ -73,12 +171,13 @@ pub(super) fn read_files(
                 }
                 Err(problem) => problems.push(problem),
             },
-            // The built-in file takes the place of a missing one.
+            // The file of the next directory takes the place of a missing one, or the built-in one.
             Err(ReadError::Missing) => {}
             Err(error) => problems.push(Problem::in_file(&path, error)),
         }
     }
-    if let Some(dir) = &page.dir {
+    // The second directory of a route's page is that of the general page.
+    if let Some(dir) = page.dirs.first().filter(|_| page.route.is_none() || page.dirs.len() > 1) {
         problems.extend(unknown_files(dir, page, config_file));
     }
     if let Some(logo) = &page.logo {
@@ -87,7 +186,7 @@ pub(super) fn read_files(
             Err(error) => problems.push(Problem::in_file(logo, error)),
         }
     }
-    Unchecked { config_file: config_file.to_owned(), page: page.clone(), sources, problems }
+    UncheckedPage { page: page.clone(), sources, problems }
 }
 
 /// Checks templates on a thread with enough stack for any of them. A stack overflow would end the process.
@@ -107,16 +206,25 @@ fn check_templates(page: &PageConfig, sources: &Sources, config_file: &str) -> (
     })
 }
 
-/// Returns every file that the page may be made of, whether or not it exists.
-pub(crate) fn files_of(page: &PageConfig) -> Vec<PathBuf> {
-    let templates = page.dir.iter().flat_map(|dir| named_files(dir, page)).map(|(_, path)| path);
+/// Returns every file that the pages may be made of, whether or not it exists.
+pub(crate) fn files_of(config: &Config) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = config.pages().flat_map(files_of_page).collect();
+    files.sort_unstable();
+    files.dedup();
+    files
+}
+
+fn files_of_page(page: &PageConfig) -> Vec<PathBuf> {
+    let templates = page.dirs.iter().flat_map(|dir| named_files(dir, page)).map(|(_, path)| path);
     templates.chain(page.logo.clone()).collect()
 }
 
+/// Returns the names and paths of the files that a page may have in a directory. The status site has one look for all.
 fn named_files(dir: &Path, page: &PageConfig) -> Vec<(String, PathBuf)> {
     let messages = page.languages.iter().map(|tag| format!("{MESSAGES}{tag}.toml"));
-    let names = TEMPLATES.iter().map(|(name, _)| (*name).to_owned()).chain(messages);
-    names.map(|name| (name.clone(), dir.join(name))).collect()
+    let is_of_page = |name: &&str| page.route.is_none() || ![SITE_HTML, SITE_TEXT, SITE_MARKDOWN].contains(name);
+    let templates = TEMPLATES.iter().map(|(name, _)| *name).filter(is_of_page).map(str::to_owned);
+    templates.chain(messages).map(|name| (name.clone(), dir.join(name))).collect()
 }
 
 /// Warns of files in the directory that are never read. Otherwise a misspelt name would go unnoticed.
@@ -148,6 +256,10 @@ fn is_relevant(name: &str) -> bool {
 fn unknown_file(dir: &Path, name: &str, names: &[String]) -> Problem {
     let path = dir.join(name).display().to_string();
     let tag = name.strip_prefix(MESSAGES).and_then(|file| file.strip_suffix(".toml"));
+    if [SITE_HTML, SITE_TEXT, SITE_MARKDOWN].contains(&name) {
+        let help = "the status site looks the same for all routes: write it into `pages` above the tables";
+        return Problem::warning(&path, "nothing asks for this file").help(help);
+    }
     let help = match (tag, did_you_mean(name, names.iter().map(String::as_str))) {
         (Some(tag), _) => format!("add `{tag}` to `languages` under `[page]`"),
         (None, Some(near)) => format!("did you mean {}?", quoted(near)),

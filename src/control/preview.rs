@@ -25,7 +25,7 @@ impl std::fmt::Debug for Preview {
 }
 
 impl Preview {
-    /// Changes what was loaded, and makes a renderer for the changed config.
+    /// Changes what was loaded, and makes renderers for the changed config.
     pub(super) fn adapt(
         &self,
         loaded: Loaded,
@@ -35,8 +35,8 @@ impl Preview {
         let (mut config, mut flags) = ((*loaded.config).clone(), (*loaded.flags).clone());
         (self.config)(&mut config);
         (self.flags)(&mut flags);
-        let (renderer, problems) = pages::renderer(config_file, &config.page, |path| files.present(path));
-        let renderer = Arc::new(renderer.ok_or(problems)?);
-        Ok(Loaded { config: Arc::new(config), flags: Arc::new(flags), renderer, ..loaded })
+        let (renderers, problems) = pages::renderers(config_file, &config, |path| files.present(path));
+        let renderers = renderers.ok_or(problems)?;
+        Ok(Loaded { config: Arc::new(config), flags: Arc::new(flags), renderers, ..loaded })
     }
 }

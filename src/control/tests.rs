@@ -11,13 +11,13 @@ use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{self, Config};
 use crate::plan::flags::{self, Flags};
 use crate::plan::lifecycle::{Baseline, Measured, Verification};
-use crate::plan::page::Renderer;
+use crate::plan::page::Renderers;
 use crate::telemetry::{Meters, UpstreamKey};
 
 /// Routes of a config, and the generation that is live.
 pub(super) struct Routes {
     config: Config,
-    renderer: Arc<Renderer>,
+    renderers: Renderers,
     known: Known,
     began: Timestamp,
     tls: Option<Arc<ClientConfig>>,
@@ -29,18 +29,18 @@ impl Routes {
     /// Begins with nothing flagged, at this instant.
     pub(super) fn begin(routes: &str, began: Timestamp, tls: Option<Arc<ClientConfig>>) -> Self {
         let (config, meters) = (config(routes), Meters::new(2));
-        let (renderer, known) = (Arc::new(Renderer::built_in()), Known::default());
+        let (renderers, known) = (Renderers::built_in(), Known::default());
         let inputs = Inputs {
             config: &config,
             flags: &Flags::default(),
-            renderer: &renderer,
+            renderers: &renderers,
             known: &known,
             previous: None,
             now: began,
             generation: 1,
         };
         let live = generation(inputs, &meters, tls.as_ref());
-        Self { config, renderer, known, began, tls, meters, live }
+        Self { config, renderers, known, began, tls, meters, live }
     }
 
     pub(super) fn new(routes: &str) -> Self {
@@ -59,7 +59,7 @@ impl Routes {
         let inputs = Inputs {
             config: &self.config,
             flags: &flags,
-            renderer: &self.renderer,
+            renderers: &self.renderers,
             known: &self.known,
             previous: Some(&self.live.snapshot),
             now: self.began + SignedDuration::try_from(after).expect("a time of a test"),

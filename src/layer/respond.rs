@@ -15,7 +15,7 @@ use super::watch::Live;
 
 /// Returns the page of the closed app.
 pub(super) fn page<B>(live: &Live, route: &Route, closure: &Closure, request: &Request<B>) -> Response<Bytes> {
-    let renderer = &live.snapshot.renderer;
+    let renderer = &route.renderer;
     let (method, headers) = (request.method(), request.headers());
     let variant = timed(renderer.choose(route.config.dialect, method, request.uri().query(), headers));
     let rendered = closure.page.rendered(variant);
@@ -59,8 +59,8 @@ pub(super) fn insert_notice<R>(response: &mut Response<R>, notice: Option<Header
 }
 
 /// Returns the badge of the app.
-pub(super) fn badge<B>(live: &Live, route: &Route, request: &Request<B>) -> Response<Bytes> {
-    let mut response = answer(live.snapshot.renderer.badge(route.closure.is_some()), request);
+pub(super) fn badge<B>(route: &Route, request: &Request<B>) -> Response<Bytes> {
+    let mut response = answer(route.renderer.badge(route.closure.is_some()), request);
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
     response
 }

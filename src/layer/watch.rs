@@ -21,7 +21,7 @@ use crate::plan::config::{
 use crate::plan::encoding;
 use crate::plan::flags::{self, Flags, Mode};
 use crate::plan::limits::Limits;
-use crate::plan::page::{Renderer, Sources};
+use crate::plan::page::{Renderer, Renderers, Sources};
 use crate::plan::path::Prefix;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::{Route, Snapshot};
@@ -115,7 +115,7 @@ pub(super) fn start(
     // An app answers its own errors.
     let page = PageConfig { errors: false, ..page };
     let (renderer, problems) = Renderer::new(&page, &Sources::default(), "the layer");
-    let renderer = Arc::new(renderer.ok_or(problems)?);
+    let renderers = Renderers::from(Arc::new(renderer.ok_or(problems)?));
     let hold = config.routes.first().map(|route| route.policy.hold).unwrap_or_default();
     config.page = page;
     let (ready, started) = std::sync::mpsc::channel();
@@ -126,7 +126,7 @@ pub(super) fn start(
             Err(error) => return drop(ready.send(Err(vec![start_problem(&error)]))),
         };
         runtime.block_on(async {
-            let mut watch = FlagWatch::new(config, flag_file, renderer, telling);
+            let mut watch = FlagWatch::new(config, flag_file, renderers, telling);
             match watch.read_first() {
                 Err(problems) => drop(ready.send(Err(problems))),
                 Ok(live) => {
@@ -168,6 +168,7 @@ pub(super) fn config(route: String, always_open: Vec<Exception>, policy: Policy)
         well_known: WellKnown::Pass,
         dialect: None,
         errors: Errors::default(),
+        page: None,
         policy,
     };
     Config {
@@ -199,7 +200,7 @@ struct FlagWatch {
     flag_file: PathBuf,
     files: Files,
     flags: Flags,
-    renderer: Arc<Renderer>,
+    renderers: Renderers,
     generation: u64,
     telling: Telling,
     /// Content in force.
@@ -209,14 +210,14 @@ struct FlagWatch {
 }
 
 impl FlagWatch {
-    fn new(config: Config, flag_file: PathBuf, renderer: Arc<Renderer>, telling: Telling) -> Self {
+    fn new(config: Config, flag_file: PathBuf, renderers: Renderers, telling: Telling) -> Self {
         let files = Files::new(Options::default());
         Self {
             config,
             flag_file,
             files,
             flags: Flags::default(),
-            renderer,
+            renderers,
             generation: 0,
             telling,
             in_force: None,
@@ -353,7 +354,7 @@ impl FlagWatch {
         let snapshot = compile(Inputs {
             config: &self.config,
             flags: &self.flags,
-            renderer: &self.renderer,
+            renderers: &self.renderers,
             known: &known,
             previous: previous.map(|previous| &previous.snapshot),
             now: Timestamp::now(),
@@ -389,7 +390,7 @@ fn parse(path: &Path, content: &Content, config: &Config) -> (Option<Flags>, Vec
 }
 
 fn finish(live: &Live) {
-    live.snapshot.pages.values().for_each(|page| page.finish(&live.snapshot.renderer));
+    live.snapshot.pages.values().for_each(|page| page.finish());
 }
 
 /// Interval between looks for a remaining layer.

@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use super::compile::{Inputs, Known, compile};
 use super::config::{self, Config, Policy};
 use super::flags::{self, Parsed};
-use super::page::Renderer;
+use super::page::Renderers;
 use super::pass::Key;
 use super::problem::Problem;
 use super::snapshot::Snapshot;
@@ -172,7 +172,7 @@ fn verdicts(case: &Case) -> String {
     let (Some(config), Some(parsed)) = (case.config().0, case.flags().0) else {
         return "the input is refused\n".to_owned();
     };
-    let renderer = Arc::new(Renderer::built_in());
+    let renderers = Renderers::built_in();
     let (flags, now) = (&parsed.flags, case.now());
     let key = case.section("secret").map(|secret| Arc::new(Key::new(secret.as_bytes()).expect("a secret")));
     let has_secret = |policy: &Policy| policy.bypass.as_ref().is_some_and(|bypass| bypass.secret_file.is_some());
@@ -182,7 +182,7 @@ fn verdicts(case: &Case) -> String {
     let snapshot = compile(Inputs {
         config: &config,
         flags,
-        renderer: &renderer,
+        renderers: &renderers,
         known: &known,
         previous: None,
         now,

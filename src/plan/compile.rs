@@ -23,7 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::config::{Config, RouteConfig, Upstream};
 use super::flags::Flags;
 use super::lifecycle::{Desired, Observed, Phase, Reason, RouteInputs, RouteState, Transition};
-use super::page::Renderer;
+use super::page::{Look, Renderers};
 use super::pass::{Admission, Key, Keys};
 use super::snapshot::{LONG, Route, Snapshot, Source, Table};
 
@@ -37,8 +37,8 @@ pub struct Inputs<'i> {
     pub config: &'i Config,
     /// The flag file.
     pub flags: &'i Flags,
-    /// Renderer of the pages.
-    pub renderer: &'i Arc<Renderer>,
+    /// Renderers of the pages.
+    pub renderers: &'i Renderers,
     /// Remembered and observed facts about the routes.
     pub known: &'i Known,
     /// Snapshot that was live before. Routes continue from their states there, and pages with the same content are
@@ -125,6 +125,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
             Route {
                 index,
                 config: Arc::clone(config),
+                renderer: Arc::clone(inputs.renderers.of(config)),
                 in_use: in_use::in_use(&upstreams, &outs.left_out),
                 left_out: outs.left_out,
                 spared: outs.spared,
@@ -156,7 +157,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
         log: config.log.clone(),
         reserved: config.page.prefix.clone(),
         sets_cookies: turns.is_some(),
-        renderer: Arc::clone(inputs.renderer),
+        renderer: Arc::clone(&inputs.renderers.general),
         pages: pages.made,
         banners: banners.made,
         table: layout.table,
@@ -255,6 +256,7 @@ fn draft_route<'i>(
         wave: waves::wave(inputs, config, before, &state, changes_at),
         cause: causes.filter(|_| is_shown).and_then(|causes| primary(&causes)),
         name: &config.name,
+        look: Look::from(inputs.renderers.of(config)),
         policy: &config.policy,
         state,
         transitions,

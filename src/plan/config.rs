@@ -16,6 +16,7 @@ mod per_status;
 mod policy;
 mod read_only;
 mod route;
+mod route_page;
 mod status;
 mod store;
 mod values;
@@ -86,6 +87,17 @@ pub struct Config {
     pub routes: Vec<Arc<RouteConfig>>,
     /// Places at which operators are told of events.
     pub notify: Vec<Notify>,
+}
+
+impl Config {
+    /// Returns every page once: the general one first, then those of single routes.
+    pub fn pages(&self) -> impl Iterator<Item = &PageConfig> {
+        let own = self.routes.iter().filter_map(|route| {
+            let page = route.page.as_deref()?;
+            (page.route.as_ref() == Some(&route.name)).then_some(page)
+        });
+        std::iter::once(&self.page).chain(own)
+    }
 }
 
 /// Reaction to a flag file that disappears while the proxy runs.
@@ -204,6 +216,8 @@ pub struct RouteConfig {
     pub dialect: Option<Dialect>,
     /// Errors that are answered with the proxy's page.
     pub errors: Errors,
+    /// Page of the route, if it is not that of [`Config::page`]. Routes with equal ones share it.
+    pub page: Option<Arc<PageConfig>>,
     /// Policy for going down and coming back.
     pub policy: Policy,
 }

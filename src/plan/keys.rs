@@ -12,6 +12,7 @@ mod flags;
 mod guard;
 mod mail;
 mod notify;
+mod route_page;
 mod status;
 mod times;
 
@@ -20,10 +21,11 @@ mod tests;
 
 pub use bypass::BYPASS;
 pub use checks::{CHECK, HEALTH};
-pub use config::{ADMIN, CONFIG, EXCEPTION, HOLD, LINKS, LISTEN, LOG, PAGE, READ_ONLY, ROUTE, TLS};
+pub use config::{ADMIN, CONFIG, EXCEPTION, HOLD, LISTEN, LOG, PAGE, READ_ONLY, ROUTE, TLS};
 pub use errors::ERRORS;
 pub use flags::{FLAG, FLAGS, IMPACT, LIFT, LINK, PROGRESS, SERVICE, STEP, WINDOW};
 pub use guard::GUARD;
 pub use mail::{DKIM, MAIL};
 pub use notify::NOTIFY;
+pub use route_page::{LINKS, ROUTE_PAGE};
 pub use status::{STATUS, STATUS_SERVICE};

@@ -12,6 +12,7 @@ mod errors;
 mod filters;
 mod finished;
 mod language;
+mod look;
 mod markup;
 mod model;
 mod programs;
@@ -36,6 +37,7 @@ use super::lifecycle::Phase;
 
 pub use errors::Fate;
 pub(in crate::plan) use language::Language;
+pub use look::{Look, Renderers};
 use model::VersionedModel;
 pub use model::{Answer, LONGEST_RETRY, PageContent, PageModel, RETRY_WITHOUT_END, ServiceRow, Tone, Trouble};
 pub(in crate::plan) use programs::pushback;
@@ -50,6 +52,8 @@ pub use templates::{MESSAGES, SITE_HTML, SITE_MARKDOWN, SITE_TEXT, STACK_FOR_TEM
 pub struct Page {
     /// Content of the page.
     pub model: Arc<PageModel>,
+    /// Look of the page.
+    pub look: Look,
     /// Version. It changes with the content, but not as time passes.
     pub version: u64,
     /// Event that announces this page to event streams.
@@ -97,7 +101,8 @@ pub enum Prerender {
 
 impl Page {
     /// Renders the languages that the publication needs.
-    pub fn new(model: Arc<PageModel>, now: Timestamp, renderer: &Renderer, prerender: Prerender) -> Self {
+    pub fn new(model: Arc<PageModel>, now: Timestamp, look: Look, prerender: Prerender) -> Self {
+        let renderer = &look.renderer;
         let version = model.version(renderer.fingerprint);
         let versioned = VersionedModel { model: &model, version, now };
         let mut first = vec![renderer.localized(versioned, &renderer.languages[0], None)];
@@ -107,14 +112,15 @@ impl Page {
             }
         }
         let event = format!("event: page\ndata: {{\"version\":\"{version:016x}\"}}\n\n").into();
-        Self { model, version, event, now, first, rest: OnceLock::new() }
+        Self { model, look, version, event, now, first, rest: OnceLock::new() }
     }
 
-    /// Renders the rest, which takes some tens of milliseconds. `renderer` must be the one of [`Page::new`].
-    pub fn finish(&self, renderer: &Renderer) {
+    /// Renders the rest, which takes some tens of milliseconds.
+    pub fn finish(&self) {
         if self.is_finished() {
             return;
         }
+        let renderer = &self.look.renderer;
         let versioned = VersionedModel { model: &self.model, version: self.version, now: self.now };
         let localized = |(index, language): (usize, &Language)| match self.first.get(index) {
             Some(localized) => localized.compressed(),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::compile::{Inputs, Known, Memory, compile, is_due};
 use super::config::{Config, PageConfig};
 use super::flags::{self, Flags};
-use super::page::{Renderer, Sources};
+use super::page::{Renderer, Renderers, Sources};
 use super::snapshot::{Route, Snapshot};
 
 /// Inputs and the latest snapshot.
@@ -17,7 +17,7 @@ pub(crate) struct Rehearsal {
     pub(crate) known: Known,
     /// Latest snapshot, if there is one.
     pub(crate) live: Option<Snapshot>,
-    renderer: Arc<Renderer>,
+    renderers: Renderers,
     generation: u64,
 }
 
@@ -25,7 +25,7 @@ impl Rehearsal {
     /// Creates a proxy in which nothing is flagged.
     pub(crate) fn new(config: Config) -> Self {
         let (flags, known) = (Flags::default(), Known::default());
-        Self { config, flags, known, live: None, renderer: renderer(), generation: 0 }
+        Self { config, flags, known, live: None, renderers: renderers(), generation: 0 }
     }
 
     /// Replaces the flag file.
@@ -49,8 +49,8 @@ impl Rehearsal {
 
     /// Collects the inputs of the next compilation.
     pub(crate) fn inputs(&self, now: Timestamp) -> Inputs<'_> {
-        let Self { config, flags, known, renderer, generation, .. } = self;
-        Inputs { config, flags, renderer, known, previous: self.live.as_ref(), now, generation: *generation }
+        let Self { config, flags, known, renderers, generation, .. } = self;
+        Inputs { config, flags, renderers, known, previous: self.live.as_ref(), now, generation: *generation }
     }
 
     /// Ends the process and starts it anew, with the saved states.
@@ -66,13 +66,14 @@ impl Rehearsal {
     }
 }
 
-/// Creates a renderer once and in one language, because rendering takes a while.
-fn renderer() -> Arc<Renderer> {
+/// Creates renderers once and in one language, because rendering takes a while.
+fn renderers() -> Renderers {
     thread_local! {
-        static RENDERER: Arc<Renderer> = {
+        static RENDERERS: Renderers = {
             let page = PageConfig { languages: vec!["en".to_owned()], ..PageConfig::default() };
-            Arc::new(Renderer::new(&page, &Sources::default(), "backsoon.toml").0.expect("a renderer"))
+            let renderer = Renderer::new(&page, &Sources::default(), "backsoon.toml").0.expect("a renderer");
+            Renderers::from(Arc::new(renderer))
         };
     }
-    RENDERER.with(Arc::clone)
+    RENDERERS.with(Clone::clone)
 }

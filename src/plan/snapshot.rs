@@ -16,7 +16,7 @@ use super::flags::{Mode, Target};
 use super::lifecycle::RouteState;
 pub use super::lifecycle::{Phase, Source, Transition};
 use super::limits::Limits;
-use super::page::{Page, PageModel, Renderer};
+use super::page::{Look, Page, PageModel, Renderer};
 use super::path::Prefix;
 pub use super::wave::Wave;
 
@@ -39,12 +39,12 @@ pub struct Snapshot {
     pub log: Log,
     /// Prefix of the proxy's own paths.
     pub reserved: Prefix,
-    /// Renderer of the pages, which knows their languages.
+    /// Renderer of the status site, and of the pages of routes without one of their own.
     pub renderer: Arc<Renderer>,
     /// True if some route has a secret, so that clients may have cookies of this proxy.
     pub sets_cookies: bool,
     /// Pages of all closed routes.
-    pub pages: HashMap<Arc<PageModel>, Arc<Page>>,
+    pub pages: HashMap<(Look, Arc<PageModel>), Arc<Page>>,
     /// Banners of all routes that have one.
     pub banners: HashMap<Arc<BannerModel>, Arc<Banner>>,
     /// Routes, sorted by name. A route's index here is its handle within this snapshot.
@@ -78,6 +78,8 @@ pub struct Route {
     pub index: usize,
     /// Settings of the route.
     pub config: Arc<RouteConfig>,
+    /// Renderer of the route's page, which knows its languages.
+    pub renderer: Arc<Renderer>,
     /// Indexes into [`Snapshot::upstreams`]; at least one.
     pub upstreams: Arc<[usize]>,
     /// Upstreams among them that requests are sent to; at least one.

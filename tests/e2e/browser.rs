@@ -7,8 +7,8 @@ mod story;
 
 mod access;
 mod banner;
-mod finished;
 mod errors;
+mod finished;
 mod forms;
 mod live;
 mod operator;

@@ -7,7 +7,9 @@ mod forms;
 mod gate;
 mod hostile;
 mod own;
+mod pages;
 mod programs;
+
 mod reserved;
 
 use std::io::Read;

@@ -48,6 +48,9 @@ pub(super) struct Report {
     /// Sign in the request that decided the form, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     dialect_by: Option<&'static str>,
+    /// Route whose page it is, if it is not the general one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page: Option<String>,
     /// Language of the page.
     #[serde(skip_serializing_if = "Option::is_none")]
     language: Option<String>,
@@ -110,6 +113,7 @@ pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, request: &ExplainedR
         closure: None,
         dialect: None,
         dialect_by: None,
+        page: None,
         language: None,
         upstreams: Vec::new(),
         next: None,
@@ -125,12 +129,13 @@ pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, request: &ExplainedR
             }
         }
         Verdict::Show(route, closure) | Verdict::Hold(route, closure) => {
-            let renderer = &snapshot.renderer;
+            let renderer = &route.renderer;
             let (want, sign) =
                 renderer.choose_by(route.config.dialect, &request.method, request.query.as_deref(), &request.headers);
             report.status = Some(closure.page.rendered(want).status.as_u16());
             report.dialect = Some(want.dialect.as_str());
             report.dialect_by = Some(sign.as_str());
+            report.page.clone_from(&renderer.config.route);
             report.language = want.dialect.is_for_reading().then(|| renderer.tags[want.language].clone());
             report.on_route(route, loaded, &path);
             let whys = [mode_reason(closure, request), not_passing(snapshot, route, closure, &head)];
@@ -254,13 +259,14 @@ impl Report {
         let dialect = self.dialect.unwrap_or("text");
         let language = self.language.as_deref().filter(|tag| *tag != "en");
         let language = language.map(|tag| format!(" in {tag}")).unwrap_or_default();
+        let page = self.page.as_ref().map_or_else(|| "page".to_owned(), |of| format!("page of route {}", quoted(of)));
         match (self.verdict, self.status) {
             ("show", Some(status)) => {
-                format!("show: answered {status} with the maintenance page, as {dialect}{language}")
+                format!("show: answered {status} with the maintenance {page}, as {dialect}{language}")
             }
             ("hold", Some(status)) => {
                 format!(
-                    "hold: waits for the route; in vain, it is answered {status} with the page, as {dialect}{language}"
+                    "hold: waits for the route; in vain, it is answered {status} with the {page}, as {dialect}{language}"
                 )
             }
             (verdict, Some(status)) => format!("{verdict}: answered {status}"),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::control::load::Loaded;
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::flags::{Flag, Flags, Mode, Target, Window};
-use crate::plan::page::{Page, samples};
+use crate::plan::page::{Page, Renderer, samples};
 
 use super::super::failure::{Failure, Force};
 use super::super::planning;
@@ -40,7 +40,7 @@ impl Sample {
 }
 
 /// Returns the page of a window: as of now if the window is in force, else as of its start.
-pub(super) fn of_window(loaded: &Loaded, id: &str, now: Timestamp) -> Result<Arc<Page>, Failure> {
+pub(super) fn of_window(loaded: &Loaded, id: &str, route: Option<&str>, now: Timestamp) -> Result<Arc<Page>, Failure> {
     let window = find_window(&loaded.flags, id)?;
     let at = match window.in_force(now) {
         Some(_) => now,
@@ -50,7 +50,7 @@ pub(super) fn of_window(loaded: &Loaded, id: &str, now: Timestamp) -> Result<Arc
     // The window alone, for every route: other flags and the routes of this proxy do not matter here.
     let alone = Window { routes: vec![(Target::Every, Mode::Offline)], ..window.clone() };
     let flags = Flags { windows: vec![alone], ..Flags::default() };
-    Ok(of_all(loaded, &flags, at))
+    Ok(of_all(loaded, &flags, route, at))
 }
 
 /// Finds a window by its id.
@@ -64,9 +64,6 @@ pub(super) fn of_route(
     now: Timestamp,
     streams: &mut Streams,
 ) -> Result<Arc<Page>, Failure> {
-    if let Some(name) = name {
-        check_route(loaded, name)?;
-    }
     let mut live = pages(loaded, &loaded.flags, now);
     live.retain(|(route, _)| name.is_none_or(|name| name == route));
     let others = live.iter().filter(|(_, page)| !Arc::ptr_eq(page, &live[0].1)).count();
@@ -80,7 +77,7 @@ pub(super) fn of_route(
     }
     let route = name.unwrap_or_else(|| loaded.config.routes.first().map_or("*", |route| &route.name));
     streams.note(format_args!("`{route}` is not flagged then; this is a preview, as if it were taken offline"))?;
-    Ok(of_all(loaded, &offline(), now))
+    Ok(of_all(loaded, &offline(), Some(route), now))
 }
 
 /// Returns flags that take every route offline, without a message.
@@ -98,16 +95,29 @@ pub(super) fn check_route(loaded: &Loaded, name: &str) -> Result<(), Failure> {
     Err(Failure::NoRoute { name: name.to_owned(), known, force: Force::Impossible })
 }
 
-/// Returns the page of flags that close every route.
-pub(super) fn of_all(loaded: &Loaded, flags: &Flags, at: Timestamp) -> Arc<Page> {
-    pages(loaded, flags, at).into_iter().next().expect("a config has a route, and every route is closed").1
+/// Returns the page of flags that close every route, with the look of this one, or else the general look.
+pub(super) fn of_all(loaded: &Loaded, flags: &Flags, route: Option<&str>, at: Timestamp) -> Arc<Page> {
+    let mut pages = pages(loaded, flags, at);
+    let is_meant = |(name, page): &(String, Arc<Page>)| match route {
+        Some(route) => name == route,
+        None => page.look.renderer.config.route.is_none(),
+    };
+    let meant = pages.iter().position(is_meant).unwrap_or(0);
+    assert!(!pages.is_empty(), "a config has a route, and every route is closed");
+    pages.swap_remove(meant).1
+}
+
+/// Returns the renderer of a route, or the general one.
+pub(super) fn renderer<'l>(loaded: &'l Loaded, route: Option<&str>) -> &'l Renderer {
+    let route = loaded.config.routes.iter().find(|known| Some(known.name.as_str()) == route);
+    route.map_or(&loaded.renderers.general, |route| loaded.renderers.of(route))
 }
 
 /// Returns the routes that these flags close at an instant, each with its page.
 fn pages(loaded: &Loaded, flags: &Flags, now: Timestamp) -> Vec<(String, Arc<Page>)> {
-    let Loaded { config, renderer, .. } = loaded;
+    let Loaded { config, renderers, .. } = loaded;
     let snapshot =
-        compile(Inputs { config, flags, renderer, known: &Known::default(), previous: None, now, generation: 1 });
+        compile(Inputs { config, flags, renderers, known: &Known::default(), previous: None, now, generation: 1 });
     let closed = snapshot.routes.into_iter();
     closed.filter_map(|route| Some((route.config.name.clone(), Arc::clone(&route.closure?.page)))).collect()
 }

@@ -13,8 +13,8 @@ use crate::control::load;
 use crate::control::preview::Preview;
 use crate::files::{self, Files};
 use crate::plan::config::{
-    Access, Address, Config, Errors, HostPattern, Listen, Policy, RouteConfig, Serves, Upstream, UpstreamAddress,
-    WellKnown,
+    Access, Address, Config, Errors, HostPattern, Listen, PageConfig, Policy, RouteConfig, Serves, Upstream,
+    UpstreamAddress, WellKnown,
 };
 use crate::plan::dialect::Dialect;
 use crate::plan::flags::{Flag, Flags, Mode, Past, Target, When};
@@ -54,8 +54,13 @@ pub(super) fn serve(options: Options, streams: &mut Streams) -> Result<u8, Failu
         check_route(&loaded, name)?;
     }
     let fixed = dialect.filter(|dialect| *dialect != Dialect::Html && dialect.is_negotiated());
+    let route = page.route.clone();
     let preview = Preview {
-        config: Box::new(move |config| adapt(config, address, lang.as_deref(), fixed)),
+        config: Box::new(move |config| {
+            let own = config.routes.iter().find(|known| Some(&known.name) == route.as_ref());
+            let page = own.and_then(|route| route.page.clone());
+            adapt(config, address, lang.as_deref(), PreviewedForm { page, dialect: fixed });
+        }),
         flags: Box::new(move |flags| page.close(flags)),
     };
     let url = format!("http://{address}/");
@@ -130,8 +135,16 @@ impl PreviewedPage {
     }
 }
 
+/// Form of the page that is shown.
+struct PreviewedForm {
+    /// Page of the route, if it has one of its own.
+    page: Option<Arc<PageConfig>>,
+    dialect: Option<Dialect>,
+}
+
 /// Adapts a config to one listener and one route for everything. The other routes stay, because the page names them.
-fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, dialect: Option<Dialect>) {
+fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, form: PreviewedForm) {
+    let PreviewedForm { page, dialect } = form;
     config.listen = vec![Listen { address: Address::Ip(address), tls: None, serves: Serves::Routes }];
     config.admin = None;
     config.workers = Some(1);
@@ -139,14 +152,19 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, dialect: 
     config.log.access_file = None;
     config.drain = Duration::ZERO;
     config.limits.grace = Duration::ZERO;
+    // A page has the name of its first route, which here is the only one.
+    let mut page = page.map(|page| PageConfig { route: Some(ROUTE.to_owned()), ..(*page).clone() });
     if let Some(lang) = lang {
-        config.page.language = lang.to_owned();
-        config.page.languages = vec![lang.to_owned()];
+        for page in page.iter_mut().chain([&mut config.page]) {
+            page.language = lang.to_owned();
+            page.languages = vec![lang.to_owned()];
+        }
     }
     for route in &mut config.routes {
         let route = Arc::make_mut(route);
         route.hosts = vec![HostPattern::Exact(format!("{}.invalid", route.name.to_ascii_lowercase()))];
         route.policy = Policy::default();
+        route.page = None;
     }
     let preview = RouteConfig {
         name: ROUTE.to_owned(),
@@ -162,6 +180,7 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, dialect: 
         well_known: WellKnown::Closed,
         dialect,
         errors: Errors::default(),
+        page: page.map(Arc::new),
         policy: Policy::default(),
     };
     config.routes.push(Arc::new(preview));

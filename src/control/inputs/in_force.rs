@@ -12,7 +12,8 @@ use crate::plan::config::Config;
 use crate::plan::flags::Flags;
 use crate::status::InForceStatus;
 
-use super::super::{judge, pages};
+use super::super::judge;
+use super::super::pages::Checked;
 use super::Inputs;
 
 /// Contents in force, by file.
@@ -114,7 +115,8 @@ impl Inputs {
         }
     }
 
-    pub(super) fn take_pages_content(&mut self) {
-        pages::files_of(&self.config.page).iter().for_each(|file| self.take_content(file));
+    /// Notes that the contents of the pages that are not refused are in force.
+    pub(super) fn take_pages_content(&mut self, checked: &Checked) {
+        checked.good_files().iter().for_each(|file| self.take_content(file));
     }
 }

@@ -116,8 +116,8 @@ impl Inputs {
 
     /// Returns true for a template or a message file. Such a file is optional, since a built-in one exists.
     pub(super) fn is_optional(&self, path: &Path) -> bool {
-        let page = &self.config.page;
-        page.logo.as_deref() != Some(path) && pages::files_of(page).iter().any(|file| file == path)
+        let is_logo = self.config.pages().any(|page| page.logo.as_deref() == Some(path));
+        !is_logo && pages::files_of(&self.config).iter().any(|file| file == path)
     }
 
     /// Returns true if the error is normal: the flag file need not exist.
@@ -135,7 +135,7 @@ impl Inputs {
         }
         let configs = [Some(&*self.config), self.waiting.as_ref()].into_iter().flatten();
         let found = configs.flat_map(certs::files_of).filter(|(file, _)| *file == path).map(|(_, role)| role).min();
-        let is_page = || pages::files_of(&self.config.page).iter().any(|file| file == path);
+        let is_page = || pages::files_of(&self.config).iter().any(|file| file == path);
         match found {
             Some(role @ (Role::Certificate | Role::Key)) => role,
             _ if is_page() => Role::Page,

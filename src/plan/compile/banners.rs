@@ -19,7 +19,7 @@ pub(super) struct Banners<'i> {
 
 impl<'i> Banners<'i> {
     pub(super) fn new(inputs: &'i Inputs<'i>) -> Self {
-        let previous = inputs.previous.filter(|previous| Arc::ptr_eq(&previous.renderer, inputs.renderer));
+        let previous = inputs.previous.filter(|previous| Arc::ptr_eq(&previous.renderer, &inputs.renderers.general));
         let (page, status) = (&inputs.config.page, &inputs.config.status);
         let site = || format!("{}/", status.base(&page.prefix));
         let url = page.links.status.clone().unwrap_or_else(site);
@@ -46,7 +46,7 @@ impl<'i> Banners<'i> {
 
     fn make(&self, model: BannerModel) -> Arc<Banner> {
         let languages = if self.made.len() < MOST_LOCALIZED { usize::MAX } else { 1 };
-        Arc::new(Banner::new(Arc::new(model), self.inputs.renderer, languages))
+        Arc::new(Banner::new(Arc::new(model), &self.inputs.renderers.general, languages))
     }
 }
 

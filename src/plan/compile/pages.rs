@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::super::config::Policy;
 use super::super::flags::{Mode, Service, ServiceStatus, Window};
 use super::super::lifecycle::{self, Closing, Phase, RouteState, Transition};
-use super::super::page::{Page, PageContent, PageModel, Prerender, ServiceRow, Trouble};
+use super::super::page::{Look, Page, PageContent, PageModel, Prerender, ServiceRow, Trouble};
 use super::super::snapshot::{Closure, Source};
 use super::super::wave::Wave;
 use super::causes::Cause;
@@ -18,6 +18,7 @@ use super::{Inputs, steps};
 /// Route while it is being compiled: its state and everything that follows from it.
 pub(super) struct RouteDraft<'i> {
     pub(super) name: &'i str,
+    pub(super) look: Look,
     pub(super) policy: &'i Policy,
     pub(super) state: Arc<RouteState>,
     pub(super) transitions: Vec<Transition>,
@@ -59,26 +60,28 @@ impl RouteDraft<'_> {
     }
 }
 
-/// Key of a page without its content: cause, mode, end, phase and trouble.
-type Key = (usize, Mode, Option<Timestamp>, Phase, Trouble);
+/// Key of a page without its content: look, cause, mode, end, phase and trouble.
+type Key = (Look, usize, Mode, Option<Timestamp>, Phase, Trouble);
+
+/// Pages by their look and their content.
+type Made = HashMap<(Look, Arc<PageModel>), Arc<Page>>;
 
 /// Pages of a snapshot.
 pub(super) struct Pages<'i> {
     inputs: &'i Inputs<'i>,
     drafts: &'i [RouteDraft<'i>],
-    /// Pages of the previous snapshot, if they came from the same renderer.
-    kept: Option<&'i HashMap<Arc<PageModel>, Arc<Page>>>,
-    pub(super) made: HashMap<Arc<PageModel>, Arc<Page>>,
+    /// Pages of the previous snapshot.
+    kept: Option<&'i Made>,
+    pub(super) made: Made,
     by_cause: HashMap<Key, Arc<Page>>,
 }
 
 impl<'i> Pages<'i> {
     pub(super) fn new(inputs: &'i Inputs<'i>, drafts: &'i [RouteDraft<'i>]) -> Self {
-        let previous = inputs.previous.filter(|previous| Arc::ptr_eq(&previous.renderer, inputs.renderer));
         Self {
             inputs,
             drafts,
-            kept: previous.map(|previous| &previous.pages),
+            kept: inputs.previous.map(|previous| &previous.pages),
             made: HashMap::new(),
             by_cause: HashMap::new(),
         }
@@ -112,15 +115,16 @@ impl<'i> Pages<'i> {
         let shown = draft.state.suspended(draft.policy).map(|(before, _)| before.desired.mode);
         if trouble == Trouble::Found {
             let content = self.remembered(draft, closing).after_a_problem();
-            return self.page(PageModel::new(PageContent { phase, ..content }, self.inputs.now));
+            return self.page(&draft.look, PageModel::new(PageContent { phase, ..content }, self.inputs.now));
         }
         let Some(cause) = draft.cause else {
             let content = self.remembered(draft, closing);
             let mode = shown.unwrap_or(content.mode);
             let content = PageContent { mode, phase, trouble, until, ..content };
-            return self.page(PageModel::new(content, self.inputs.now));
+            return self.page(&draft.look, PageModel::new(content, self.inputs.now));
         };
-        let key = (cause.address(), shown.unwrap_or(closing.desired.mode), until, phase, trouble);
+        let look = draft.look.clone();
+        let key = (look, cause.address(), shown.unwrap_or(closing.desired.mode), until, phase, trouble);
         if let Some(page) = self.by_cause.get(&key) {
             return Arc::clone(page);
         }
@@ -134,7 +138,8 @@ impl<'i> Pages<'i> {
             }
         };
         let mode = shown.unwrap_or(content.mode);
-        let page = self.page(PageModel::new(PageContent { mode, phase, trouble, ..content }, self.inputs.now));
+        let content = PageContent { mode, phase, trouble, ..content };
+        let page = self.page(&draft.look, PageModel::new(content, self.inputs.now));
         self.by_cause.insert(key, Arc::clone(&page));
         page
     }
@@ -167,20 +172,22 @@ impl<'i> Pages<'i> {
         }
     }
 
-    fn page(&mut self, mut model: PageModel) -> Arc<Page> {
-        if self.made.len() >= MOST_PAGES && !self.made.contains_key(&model) {
-            model = PageModel::new(PageContent::bare(model.content.mode, None), self.inputs.now);
+    fn page(&mut self, look: &Look, model: PageModel) -> Arc<Page> {
+        let mode = model.content.mode;
+        let mut key = (look.clone(), Arc::new(model));
+        if self.made.len() >= MOST_PAGES && !self.made.contains_key(&key) {
+            key.1 = Arc::new(PageModel::new(PageContent::bare(mode, None), self.inputs.now));
         }
-        if let Some(page) = self.made.get(&model).or_else(|| self.kept?.get(&model)) {
+        if let Some(page) = self.made.get(&key).or_else(|| self.kept?.get(&key)) {
             let page = Arc::clone(page);
-            self.made.insert(Arc::clone(&page.model), Arc::clone(&page));
+            self.made.insert((key.0, Arc::clone(&page.model)), Arc::clone(&page));
             return page;
         }
-        let model = Arc::new(model);
         let prerender =
             if self.made.len() < MOST_PRERENDERED { Prerender::EveryLanguage } else { Prerender::DefaultLanguage };
-        let page = Arc::new(Page::new(Arc::clone(&model), self.inputs.now, self.inputs.renderer, prerender));
-        self.made.insert(model, Arc::clone(&page));
+        let (look, model) = key.clone();
+        let page = Arc::new(Page::new(model, self.inputs.now, look, prerender));
+        self.made.insert(key, Arc::clone(&page));
         page
     }
 

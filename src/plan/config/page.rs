@@ -1,4 +1,5 @@
-//! `[page]`: brand, languages, reserved paths, and the origins that may read the page.
+//! `[page]`: brand, languages, reserved paths, and the origins that may read the page. Pages of single routes have their
+//! own file.
 
 use std::path::PathBuf;
 
@@ -14,8 +15,11 @@ use super::super::text::{MOST_LANGUAGES, is_language};
 /// Settings of `pages` and `[page]`, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PageConfig {
-    /// Directory of the operator's templates and messages. Each replaces the built-in one of its name.
-    pub dir: Option<PathBuf>,
+    /// Route whose page it is, the first by name of those that share it; `None` is the page of all others.
+    pub route: Option<String>,
+    /// Directories of the operator's templates and messages. Each file replaces that of its name in the directories behind,
+    /// and the built-in one.
+    pub dirs: Vec<PathBuf>,
     /// Name above the page.
     pub brand: Option<String>,
     /// File of a picture beside the name. The picture becomes part of the page.
@@ -104,7 +108,8 @@ impl Origins {
 impl Default for PageConfig {
     fn default() -> Self {
         Self {
-            dir: None,
+            route: None,
+            dirs: Vec::new(),
             brand: None,
             logo: None,
             accent: Color::DEFAULT,
@@ -126,7 +131,7 @@ pub(super) fn page(top: &mut Section<'_>, report: &mut Report<'_>) -> PageConfig
     let dir = top.take("pages").and_then(|value| value.path("pages", report));
     let section = top.take("page");
     let config = section.map(|value| section_of(&value, report)).unwrap_or_default();
-    PageConfig { dir, ..config }
+    PageConfig { dirs: dir.into_iter().collect(), ..config }
 }
 
 fn section_of(value: &Value<'_>, report: &mut Report<'_>) -> PageConfig {
@@ -145,7 +150,8 @@ fn section_of(value: &Value<'_>, report: &mut Report<'_>) -> PageConfig {
     let errors = section.take("errors").and_then(|value| value.boolean(report));
     section.finish(report, hint);
     PageConfig {
-        dir: None,
+        route: None,
+        dirs: Vec::new(),
         brand,
         logo,
         accent: accent.unwrap_or(defaults.accent),
@@ -161,7 +167,7 @@ fn section_of(value: &Value<'_>, report: &mut Report<'_>) -> PageConfig {
     }
 }
 
-fn hint(key: &str, _: &DeValue<'_>) -> Option<String> {
+pub(super) fn hint(key: &str, _: &DeValue<'_>) -> Option<String> {
     match key {
         "name" | "title" | "company" => Some(did_you_mean_text("brand")),
         "color" | "colour" => Some(did_you_mean_text("accent")),
@@ -177,7 +183,7 @@ fn hint(key: &str, _: &DeValue<'_>) -> Option<String> {
     }
 }
 
-fn accent(value: &Value<'_>, report: &mut Report<'_>) -> Option<Color> {
+pub(super) fn accent(value: &Value<'_>, report: &mut Report<'_>) -> Option<Color> {
     let text = value.string("#0b6b53", report)?;
     let color = Color::parse(text);
     if color.is_none() {
@@ -187,7 +193,11 @@ fn accent(value: &Value<'_>, report: &mut Report<'_>) -> Option<Color> {
 }
 
 /// Reads the default language and all that are offered.
-fn languages(section: &mut Section<'_>, report: &mut Report<'_>, defaults: Vec<String>) -> (String, Vec<String>) {
+pub(super) fn languages(
+    section: &mut Section<'_>,
+    report: &mut Report<'_>,
+    defaults: Vec<String>,
+) -> (String, Vec<String>) {
     let first = section.take("language").and_then(|value| language(&value, report));
     let mut all = match section.take("languages") {
         None => defaults,
@@ -219,7 +229,7 @@ pub(super) fn language(value: &Value<'_>, report: &mut Report<'_>) -> Option<Str
     None
 }
 
-fn links(value: &Value<'_>, report: &mut Report<'_>) -> Links {
+pub(super) fn links(value: &Value<'_>, report: &mut Report<'_>) -> Links {
     let Some(table) = value.table("links = { status = \"https://status.example.com\" }", report) else {
         return Links::default();
     };
@@ -295,7 +305,7 @@ fn origins(value: &Value<'_>, report: &mut Report<'_>) -> Origins {
 }
 
 /// Reads who may show the page in a frame: a word, or origins.
-fn framing(value: &Value<'_>, report: &mut Report<'_>) -> Option<Framing> {
+pub(super) fn framing(value: &Value<'_>, report: &mut Report<'_>) -> Option<Framing> {
     if let DeValue::String(text) = value.inner
         && let Some((_, framing)) = FRAMING.iter().find(|(word, _)| word == text)
     {
@@ -336,7 +346,7 @@ fn belongs_in_host(byte: u8) -> bool {
 pub const LANGUAGES: [&str; 6] = ["en", "de", "fr", "es", "ja", "ar"];
 
 const DEFAULT_PREFIX: &str = "/.backsoon";
-const LONGEST_LINE: usize = 256;
+pub(super) const LONGEST_LINE: usize = 256;
 const LONGEST_URL: usize = 2048;
 const MOST_CHANNELS: usize = 16;
 const MOST_ORIGINS: usize = 256;

@@ -13,6 +13,7 @@ use super::super::problem::{Problem, quoted};
 use super::super::read::{Report, Section, Value, document, in_order, no_hint};
 use super::errors::Inherited;
 use super::notify::MailTable;
+use super::route_page::RoutePages;
 use super::{
     Access, Address, Config, Endpoint, Listen, Log, LogLevel, MOST_REPLICAS, OnMissing, PageConfig, RouteConfig,
     Serves, StatusConfig, StoreConfig, TlsFiles, TrustedProxies,
@@ -54,13 +55,16 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let least = if status.as_ref().is_some_and(has_site) { Least::None } else { Least::One };
     let retry_after_max = values::retry_after_max(top, report);
     let inherited = Inherited { retry_after_max, ..Inherited::new(errors.as_ref(), page.errors, report) };
-    let routes = routes(top, least, &inherited, report);
+    let mut pages = RoutePages::new(&page);
+    let mut routes = routes(top, least, (&inherited, &mut pages), report);
     let status_span = status.as_ref().map(|value| value.span.clone());
     let status = status.map(|value| status::status(&value, &page, &routes, report)).unwrap_or_default();
     let site = status.listen.clone().filter(|(site, place)| is_free(site, place, (&listen, admin.as_ref()), report));
     warn_of_many_senders(&status, replicas.len(), status_span, report);
     let notify = notify::notify(top, &routes, server, report);
-    let page = PageConfig { site: Some(status.base(&page.prefix)), ..page };
+    let base = status.base(&page.prefix);
+    pages.assign(Some(&base), &mut routes, report);
+    let page = PageConfig { site: Some(base), ..page };
     Config {
         maintenance: maintenance.unwrap_or_else(|| report.resolve("maintenance.toml")),
         on_missing: on_missing.unwrap_or_default(),
@@ -291,11 +295,11 @@ enum Least {
     One,
 }
 
-/// Reads the routes.
+/// Reads the routes, and the pages that they have of their own.
 fn routes(
     top: &mut Section<'_>,
     least: Least,
-    inherited: &Inherited,
+    (inherited, pages): (&Inherited, &mut RoutePages<'_>),
     report: &mut Report<'_>,
 ) -> Vec<Arc<RouteConfig>> {
     let Some(value) = top.take("routes") else {
@@ -312,7 +316,8 @@ fn routes(
     let mut owners = route::Owners::default();
     let mut routes = Vec::new();
     for (name, table) in in_order(table).into_iter().take(MOST_ROUTES) {
-        let Some(mut route) = route::route((name, table), inherited, &mut owners, report) else { continue };
+        let table = (name, table);
+        let Some(mut route) = route::route(table, inherited, (&mut owners, pages), report) else { continue };
         route.policy.retry_after_max = route.policy.retry_after_max.or(inherited.retry_after_max);
         routes.push(Arc::new(route));
     }

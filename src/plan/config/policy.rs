@@ -332,7 +332,7 @@ fn field_name(value: &Value<'_>, report: &mut Report<'_>) -> Option<HeaderName> 
     None
 }
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "drain",
     "retry_after_max",
     "streams",

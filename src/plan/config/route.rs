@@ -13,6 +13,7 @@ use super::super::path::{PathPattern, Prefix};
 use super::super::problem::quoted;
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
 use super::errors::Inherited;
+use super::route_page::RoutePages;
 use super::{Exception, Fixed, HostPattern, RouteConfig, Trust, Upstream, UpstreamAddress, WellKnown};
 use super::{address, errors, policy, values};
 
@@ -24,7 +25,7 @@ pub(super) struct Owners(HashMap<(Option<HostPattern>, Prefix), (String, Range<u
 pub(super) fn route<'d>(
     (name, value): (&'d Spanned<DeString<'d>>, &'d Spanned<DeValue<'d>>),
     inherited: &Inherited,
-    owners: &mut Owners,
+    (owners, pages): (&mut Owners, &mut RoutePages<'_>),
     report: &mut Report<'_>,
 ) -> Option<RouteConfig> {
     let value = Value::new(name.get_ref(), name, value);
@@ -38,6 +39,7 @@ pub(super) fn route<'d>(
     let well_known = section.take("well_known").and_then(|value| value.choice(&WELL_KNOWN, report));
     let dialect = section.take("dialect").and_then(|value| value.choice(&DIALECTS, report));
     let errors = section.take("errors").map(|value| errors::errors(&value, inherited, report));
+    pages.read(value.key, section.take("page").as_ref(), report);
     let policy = policy::policy(&mut section, upstreams.len(), report);
     section.finish(report, |key, inner| hint(value.key, key, inner));
     owners.claim(value.key, &value.key_span, &places, report);
@@ -51,6 +53,7 @@ pub(super) fn route<'d>(
         well_known: well_known.unwrap_or_default(),
         dialect,
         errors: errors.unwrap_or_else(|| inherited.errors.clone()),
+        page: None,
         policy,
     })
 }

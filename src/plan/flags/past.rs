@@ -75,11 +75,10 @@ const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use super::super::super::compile::{Inputs, Known, compile};
     use super::super::super::config::{self, Config};
-    use super::super::super::page::Renderer;
+    use super::super::super::page::Renderers;
     use super::super::super::snapshot::Snapshot;
     use super::super::{Reading, lifts, parse, parse_at};
     use super::*;
@@ -206,8 +205,8 @@ ramp = [\"25% at 0s\", \"100% at 1h\"]
     }
 
     fn snapshot(config: &Config, flags: &Flags, previous: Option<&Snapshot>, now: Timestamp) -> Snapshot {
-        let (renderer, known) = (Arc::new(Renderer::built_in()), Known::default());
-        compile(Inputs { config, flags, renderer: &renderer, known: &known, previous, now, generation: 1 })
+        let (renderers, known) = (Renderers::built_in(), Known::default());
+        compile(Inputs { config, flags, renderers: &renderers, known: &known, previous, now, generation: 1 })
     }
 
     #[test]

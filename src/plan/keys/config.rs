@@ -1,10 +1,10 @@
 //! Keys of the config.
 
 use super::super::key::pattern::{
-    ADDRESS, COLOR, DIRECTORY, ENDPOINT, EXCEPTION as EXCEPTION_TEXT, FILE, FRAMER, HOST, LANGUAGE, LINK, ORIGIN,
-    OWN_PREFIX, PATH_PATTERN, PREFIX, PROXY, RAMP_POINT, RATE, UPSTREAM,
+    ADDRESS, COLOR, DIRECTORY, ENDPOINT, EXCEPTION as EXCEPTION_TEXT, FILE, FRAMER, HOST, LANGUAGE, ORIGIN, OWN_PREFIX,
+    PATH_PATTERN, PREFIX, PROXY, RAMP_POINT, RATE, UPSTREAM,
 };
-use super::super::key::{Absent, Form, Key, Rule, Table};
+use super::super::key::{Absent, Form, Key, ROUTE_NAME, Rule, Table};
 use super::super::limits;
 use super::bypass::BYPASS;
 use super::checks::{CHECK, HEALTH};
@@ -12,6 +12,7 @@ use super::errors::ERRORS;
 use super::guard::GUARD;
 use super::mail::MAIL;
 use super::notify::NOTIFY;
+use super::route_page::{LINKS, ROUTE_PAGE};
 use super::status::STATUS;
 use super::times::{RETRY_TIME, ROUTE_TIME};
 
@@ -250,36 +251,6 @@ pub static PAGE: Table = Table {
     rules: &[],
 };
 
-/// `links` of `[page]`.
-pub static LINKS: Table = Table {
-    header: "links",
-    about: "Links of the page: `https:`, `http:`, `mailto:`, `tel:`, or a path.",
-    keys: &[
-        Key::new("home", Form::Text(&LINK), Absent::Means("none"), "First item of the breadcrumb."),
-        Key::new(
-            "status",
-            Form::Text(&LINK),
-            Absent::Means("none"),
-            "Status page. Also sent as a `Link` field with `rel=\"status\"` (RFC 8631).",
-        ),
-        Key::new("feed", Form::Text(&LINK), Absent::Means("the status site"), "Live feed."),
-        Key::new(
-            "subscribe",
-            Form::Text(&LINK),
-            Absent::Means("that of the status site"),
-            "Page where one subscribes to updates.",
-        ),
-        Key::new("help", Form::Text(&LINK), Absent::Means("none"), "Help and contact."),
-        Key::new(
-            "channels",
-            Form::OneOrArray(&Form::Words(256), 0..=16),
-            Absent::Is("[]"),
-            "Names of the channels for updates, such as `email`.",
-        ),
-    ],
-    rules: &[],
-};
-
 /// `[routes.NAME]`.
 pub static ROUTE: Table = Table {
     header: "[routes.NAME]",
@@ -340,6 +311,12 @@ pub static ROUTE: Table = Table {
             Form::Table(&ERRORS),
             Absent::Means("`errors` above the tables"),
             "Errors that have the proxy's page.",
+        ),
+        Key::new(
+            "page",
+            Form::Either(&[Form::Table(&ROUTE_PAGE), Form::Text(&ROUTE_NAME)]),
+            Absent::Means("that of `[page]`"),
+            "Page of the route alone. A name shows the page of that route. At most 64 pages differ.",
         ),
         Key::new(
             "drain",

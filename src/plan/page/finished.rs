@@ -129,7 +129,7 @@ mod tests {
     use super::super::super::config::PageConfig;
     use super::super::super::dialect::Dialect;
     use super::super::super::flags::Mode;
-    use super::super::{Page, Prerender, Renderer, Source, Sources, Variant, samples, validate};
+    use super::super::{Look, Page, Prerender, Renderer, Source, Sources, Variant, samples, validate};
     use super::*;
 
     /// Tries a page. Returns its policy, or that it was refused, and the problems.
@@ -137,14 +137,15 @@ mod tests {
         let source = Source { name: "page.html".to_owned(), path: "pages/page.html".to_owned(), text: html.to_owned() };
         let sources = Sources { files: vec![source], logo: None };
         let (renderer, problems) = Renderer::new(&PageConfig::default(), &sources, "backsoon.toml");
-        let policy = renderer.map_or_else(|| "refused".to_owned(), |renderer| policy(&renderer).replace("; ", "\n"));
+        let policy = renderer.map_or_else(|| "refused".to_owned(), |renderer| policy(renderer).replace("; ", "\n"));
         problems.iter().fold(policy, |text, problem| format!("{text}\n\n{problem}"))
     }
 
     /// Returns the policy of the page.
-    fn policy(renderer: &Renderer) -> String {
+    fn policy(renderer: Renderer) -> String {
         let model = validate::sample(&samples::bare(), Mode::Offline, Timestamp::UNIX_EPOCH);
-        let page = Page::new(Arc::new(model), Timestamp::UNIX_EPOCH, renderer, Prerender::DefaultLanguage);
+        let look = Look::from(&Arc::new(renderer));
+        let page = Page::new(Arc::new(model), Timestamp::UNIX_EPOCH, look, Prerender::DefaultLanguage);
         let variant = Variant { dialect: Dialect::Html, language: 0, coding: Coding::Identity };
         page.rendered(variant).head[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned()
     }

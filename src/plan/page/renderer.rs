@@ -47,6 +47,8 @@ pub struct Renderer {
     pub config: PageConfig,
     /// File of the page that is served as it stands, if the operator's `page.html` is no template.
     pub finished: Option<String>,
+    /// Warnings about the operator's files.
+    pub remarks: Vec<Problem>,
     templates: Environment<'static>,
     /// Built-in templates for the case that an own one fails. `None` if all are built in.
     fallback: Option<Environment<'static>>,
@@ -116,7 +118,8 @@ impl Renderer {
             tags: languages.iter().map(|language| language.tag.clone()).collect(),
             templates: environment(&languages, &[], &mut problems),
             fallback: None,
-            fingerprint: fingerprint(config, sources),
+            fingerprint: Self::fingerprint_of(config, sources),
+            remarks: Vec::new(),
             config: config.clone(),
             finished: own.iter().find(|source| is_finished(source)).map(|source| source.path.clone()),
             languages,
@@ -132,8 +135,21 @@ impl Renderer {
         renderer.badges = [false, true].map(|maintenance| renderer.make_badge(maintenance));
         renderer.errors =
             config.errors.then(|| ErrorPages::new(|case| renderer.localized_error(case, &renderer.languages[0], None)));
+        renderer.remarks.clone_from(&problems);
         let whole = !problems.iter().any(Problem::is_error);
         (whole.then_some(renderer), problems)
+    }
+
+    /// Returns the fingerprint of the renderer that these settings and files make.
+    pub fn fingerprint_of(config: &PageConfig, sources: &Sources) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        format!("{config:?}").hash(&mut hasher);
+        for source in &sources.files {
+            (&source.name, &source.path, &source.text).hash(&mut hasher);
+        }
+        sources.logo.hash(&mut hasher);
+        env!("CARGO_PKG_VERSION").hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Chooses the answer of a page for a request. `fixed` is the operator's form for the route, which replaces a
@@ -272,9 +288,7 @@ impl Renderer {
                 Dialect::Xml => self.readable(PROBLEM_XML, template(ERROR_XML), language),
                 Dialect::Problem => self.readable(PROBLEM_JSON, view.problem(), language),
                 Dialect::Json => self.readable(JSON, view.problem(), language),
-                Dialect::Soap => {
-                    self.readable(SOAP, programs::fault(view.line().trim_end(), &view.detail()), language)
-                }
+                Dialect::Soap => self.readable(SOAP, programs::fault(view.line().trim_end(), &view.detail()), language),
                 Dialect::Soap12 => {
                     let fault = programs::fault_12(view.line().trim_end(), &language.tag, &view.detail());
                     self.readable(SOAP_12, fault, language)
@@ -472,17 +486,6 @@ fn data_url(path: &str, bytes: &Bytes, problems: &mut Vec<Problem>) -> Option<St
         problems.push(Problem::warning(path, message).help("it is a part of every page: a small SVG is best"));
     }
     Some(format!("data:{kind};base64,{}", STANDARD.encode(bytes)))
-}
-
-fn fingerprint(config: &PageConfig, sources: &Sources) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    format!("{config:?}").hash(&mut hasher);
-    for source in &sources.files {
-        (&source.name, &source.text).hash(&mut hasher);
-    }
-    sources.logo.hash(&mut hasher);
-    env!("CARGO_PKG_VERSION").hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Media types of the pictures that browsers show, by extension.

@@ -12,10 +12,14 @@ fn now() -> Timestamp {
     "2026-05-19T14:28:00Z".parse().unwrap()
 }
 
-fn page(renderer: &Renderer, flags: &Flags) -> Page {
-    let page =
-        Page::new(Arc::new(validate::sample(flags, Mode::Offline, now())), now(), renderer, Prerender::DefaultLanguage);
-    page.finish(renderer);
+fn page(renderer: &Arc<Renderer>, flags: &Flags) -> Page {
+    let page = Page::new(
+        Arc::new(validate::sample(flags, Mode::Offline, now())),
+        now(),
+        renderer.into(),
+        Prerender::DefaultLanguage,
+    );
+    page.finish();
     page
 }
 
@@ -60,7 +64,7 @@ fn without(html: &str, part: &str) -> String {
 
 #[test]
 fn every_dialect_says_what_it_said_when_it_was_last_looked_at() {
-    let renderer = Renderer::built_in();
+    let renderer = Arc::new(Renderer::built_in());
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("../../../tests/snapshots");
     settings.set_prepend_module_to_snapshot(false);
@@ -91,7 +95,7 @@ fn every_dialect_says_what_it_said_when_it_was_last_looked_at() {
 
 #[test]
 fn nothing_that_an_operator_writes_becomes_markup() {
-    let renderer = Renderer::built_in();
+    let renderer = Arc::new(Renderer::built_in());
     let page = page(&renderer, &samples::worst(now()));
     for tag in &renderer.tags {
         for dialect in [Dialect::Html, Dialect::Xml] {
@@ -135,7 +139,7 @@ fn in_texts(value: &serde_json::Value) -> serde_json::Value {
 
 #[test]
 fn xml_and_json_carry_the_same_members_and_values() {
-    let renderer = Renderer::built_in();
+    let renderer = Arc::new(Renderer::built_in());
     let found = |model: PageModel| PageModel::new(model.content.after_a_problem(), now());
     let sample = |flags: &Flags| validate::sample(flags, Mode::Offline, now());
     for model in [
@@ -145,7 +149,7 @@ fn xml_and_json_carry_the_same_members_and_values() {
         sample(&samples::worst(now())),
         found(sample(&samples::full(now()))),
     ] {
-        let page = Page::new(Arc::new(model), now(), &renderer, Prerender::EveryLanguage);
+        let page = Page::new(Arc::new(model), now(), Look::from(&renderer), Prerender::EveryLanguage);
         for tag in &renderer.tags {
             let root = xml::read(text_of(rendered(&page, &renderer, Dialect::Xml, tag))).unwrap();
             for dialect in [Dialect::Problem, Dialect::Json] {
@@ -162,7 +166,7 @@ fn xml_and_json_carry_the_same_members_and_values() {
 
 #[test]
 fn the_policy_names_the_inline_parts_of_every_page_and_nothing_else() {
-    let renderer = Renderer::built_in();
+    let renderer = Arc::new(Renderer::built_in());
     for flags in [samples::bare(), samples::brief(now()), samples::full(now()), samples::worst(now())] {
         let page = page(&renderer, &flags);
         for tag in &renderer.tags {
@@ -181,7 +185,7 @@ fn the_policy_names_the_inline_parts_of_every_page_and_nothing_else() {
 
 #[test]
 fn the_whole_page_is_small_once_it_is_compressed() {
-    let renderer = Renderer::built_in();
+    let renderer = Arc::new(Renderer::built_in());
     let page = page(&renderer, &samples::full(now()));
     for (language, tag) in renderer.tags.iter().enumerate() {
         let size = |coding| page.rendered(Variant { dialect: Dialect::Html, language, coding }).body.len();
@@ -193,7 +197,7 @@ fn the_whole_page_is_small_once_it_is_compressed() {
 
 #[test]
 fn a_compressed_page_is_the_page() {
-    let renderer = Renderer::built_in();
+    let renderer = Arc::new(Renderer::built_in());
     let page = page(&renderer, &samples::full(now()));
     for (language, _) in renderer.tags.iter().enumerate() {
         for dialect in Dialect::ALL {
@@ -219,7 +223,7 @@ fn a_compressed_page_is_the_page() {
 
 #[test]
 fn text_keeps_to_80_columns() {
-    let renderer = Renderer::built_in();
+    let renderer = Arc::new(Renderer::built_in());
     for flags in [samples::bare(), samples::brief(now()), samples::full(now())] {
         let page = page(&renderer, &flags);
         for tag in &renderer.tags {
@@ -234,16 +238,16 @@ fn text_keeps_to_80_columns() {
 
 #[test]
 fn until_it_is_finished_a_page_is_there_uncompressed_in_the_languages_that_were_asked_for() {
-    let renderer = Renderer::built_in();
+    let renderer = Arc::new(Renderer::built_in());
     let variant = Variant { dialect: Dialect::Html, language: 1, coding: Coding::Brotli };
     let fields =
         |rendered: &Rendered| ["content-encoding", "content-language"].map(|name| rendered.head.get(name).cloned());
     for (prerender, language) in [(Prerender::DefaultLanguage, "en"), (Prerender::EveryLanguage, "de")] {
         let model = Arc::new(validate::sample(&samples::full(now()), Mode::Offline, now()));
-        let page = Page::new(model, now(), &renderer, prerender);
+        let page = Page::new(model, now(), Look::from(&renderer), prerender);
         assert_eq!(fields(page.rendered(variant)), [None, language.parse().ok()]);
         let before = page.rendered(Variant { language: 0, ..variant }).body.clone();
-        page.finish(&renderer);
+        page.finish();
         assert_eq!(fields(page.rendered(variant)), [Some("br"), Some("de")].map(|value| value?.parse().ok()));
         assert_eq!(page.rendered(Variant { language: 0, coding: Coding::Identity, ..variant }).body, before);
     }
@@ -287,13 +291,13 @@ fn where_an_own_template_fails_in_earnest_the_built_in_one_is_shown() {
     let source = Source { name: "page.html".to_owned(), path: "page.html".to_owned(), text: text.to_owned() };
     let sources = Sources { files: vec![source], logo: None };
     let (renderer, problems) = Renderer::new(&super::super::config::PageConfig::default(), &sources, "backsoon.toml");
-    let renderer = renderer.unwrap_or_else(|| panic!("{problems:?}"));
+    let renderer = Arc::new(renderer.unwrap_or_else(|| panic!("{problems:?}")));
     let mut flags = samples::worst(now());
     let html = |flags: &Flags| rendered(&page(&renderer, flags), &renderer, Dialect::Html, "en").clone();
     assert!(text_of(&html(&flags)).contains("<script>own()"));
     let one = flags.windows[0].services[0].clone();
     flags.windows[0].services.push(one);
-    let built_in = Renderer::built_in();
+    let built_in = Arc::new(Renderer::built_in());
     let expected =
         rendered(&page(&built_in, &flags), &built_in, Dialect::Html, "en").head["content-security-policy"].clone();
     let shown = html(&flags);

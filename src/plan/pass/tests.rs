@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::super::compile::{Inputs, Known, compile};
 use super::super::config;
 use super::super::flags;
-use super::super::page::Renderer;
+use super::super::page::Renderers;
 use super::super::snapshot::Phase;
 use super::super::verdict::{Verdict, decide};
 use std::sync::Arc;
@@ -48,8 +48,16 @@ fn later(flags: &str, previous: Option<&Snapshot>, now: Timestamp, key: Option<K
     let flags = flags::parse("maintenance.toml", flags).0.unwrap().flags;
     let secrets = key.into_iter().map(|key| ("web".to_owned(), Arc::new(key))).collect();
     let known = Known { secrets, ..Known::default() };
-    let renderer = Arc::new(Renderer::built_in());
-    compile(Inputs { config: &config, flags: &flags, renderer: &renderer, known: &known, previous, now, generation: 1 })
+    let renderers = Renderers::built_in();
+    compile(Inputs {
+        config: &config,
+        flags: &flags,
+        renderers: &renderers,
+        known: &known,
+        previous,
+        now,
+        generation: 1,
+    })
 }
 
 /// Compiles a route that has been ramping for this long.

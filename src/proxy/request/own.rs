@@ -43,9 +43,9 @@ impl Exchange {
                 // Who is admitted to a milder mode is under maintenance all the same.
                 let admitted = admitted.filter(|(closure, _)| closure.eases.is_none());
                 let admitted = admitted.is_some_and(|(closure, turn)| pass::is_admitted(route, closure, turn));
-                respond::status(route, admitted, &self.generation, &request, &self.context)
+                respond::status(route, admitted, &request, &self.context)
             }
-            Resource::Badge => respond::badge(route, &self.generation, &self.context),
+            Resource::Badge => respond::badge(route, &self.context),
             Resource::BannerScript | Resource::BannerData => {
                 let Some(banner) = &route.banner else {
                     return self.answer(request, |exchange| exchange.refuse(&Error::NoBanner));

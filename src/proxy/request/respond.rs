@@ -36,7 +36,7 @@ pub(crate) fn page<B>(
     request: &Request<B>,
     context: &ResponseContext,
 ) -> Response<Body> {
-    let renderer = &live.snapshot.renderer;
+    let renderer = &closure.page.look.renderer;
     let chosen = renderer.choose(route.dialect, request.method(), request.uri().query(), request.headers());
     let variant = timed(chosen);
     let rendered = closure.page.rendered(variant);
@@ -61,7 +61,7 @@ pub(crate) fn drained_page(closure: &Closure, live: &Generation, context: &Respo
     let mut response = answer(rendered.status, rendered, context);
     let (headers, elapsed) = (&HeaderMap::new(), live.published.elapsed());
     // The head is gone, and with it the request's origin and whether it was a navigation.
-    let cors = live.snapshot.renderer.config.cors.as_ref();
+    let cors = closure.page.look.renderer.config.cors.as_ref();
     let answer = AnswerContext { headers, elapsed, variant, cors };
     let seconds = add_fields(response.headers_mut(), rendered.status, closure, answer, |most| fastrand::u64(1..=most));
     set_time(&mut response, rendered, variant, seconds, context);
@@ -105,11 +105,10 @@ fn without_content(status: StatusCode, context: &ResponseContext) -> Response<Bo
 pub(crate) fn status<B>(
     route: &Route,
     admitted: bool,
-    live: &Generation,
     request: &Request<B>,
     context: &ResponseContext,
 ) -> Response<Body> {
-    let renderer = &live.snapshot.renderer;
+    let renderer = &route.renderer;
     let variant = renderer.choose(route.config.dialect, request.method(), request.uri().query(), request.headers());
     let closure = route.closure.as_ref().filter(|_| !admitted);
     let mut response = match closure {
@@ -131,8 +130,8 @@ pub(crate) fn own_preflight(context: &ResponseContext) -> Response<Body> {
 }
 
 /// Returns the badge of a route.
-pub(crate) fn badge(route: &Route, live: &Generation, context: &ResponseContext) -> Response<Body> {
-    let mut response = answer(StatusCode::OK, live.snapshot.renderer.badge(route.closure.is_some()), context);
+pub(crate) fn badge(route: &Route, context: &ResponseContext) -> Response<Body> {
+    let mut response = answer(StatusCode::OK, route.renderer.badge(route.closure.is_some()), context);
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
     response
 }

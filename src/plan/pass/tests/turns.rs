@@ -9,7 +9,7 @@ use super::super::super::compile::{Inputs, Known, compile};
 use super::super::super::config;
 use super::super::super::flags;
 use super::super::super::head::Head;
-use super::super::super::page::Renderer;
+use super::super::super::page::Renderers;
 use super::super::super::snapshot::{Phase, Route, Snapshot};
 use super::super::*;
 
@@ -31,7 +31,7 @@ fn ramping(web: &str, api: &str, closed: &str, secrets: &[&str]) -> Snapshot {
     let config = config.unwrap_or_else(|| panic!("{problems:?}"));
     let key = |name: &&str| ((*name).to_owned(), Arc::new(Key::new(&[SECRET, name.as_bytes()].concat()).unwrap()));
     let known = Known { secrets: secrets.iter().map(key).collect(), ..Known::default() };
-    let renderer = Arc::new(Renderer::built_in());
+    let renderers = Renderers::built_in();
     let mut live: Option<Snapshot> = None;
     for (now, text) in [("14:00:00", closed), ("14:10:00", closed), ("15:00:00", ""), ("15:01:00", "")] {
         let now: Timestamp = format!("2026-05-19T{now}Z").parse().unwrap();
@@ -40,7 +40,7 @@ fn ramping(web: &str, api: &str, closed: &str, secrets: &[&str]) -> Snapshot {
         live = Some(compile(Inputs {
             config: &config,
             flags: &flags,
-            renderer: &renderer,
+            renderers: &renderers,
             known: &known,
             previous,
             now,
