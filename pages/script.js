@@ -84,7 +84,9 @@ const n=new DOMParser().parseFromString(await r.text(),'text/html'),h=n.document
 if(paused)return;
 if(!h.dataset.version)throw 0;
 sync(Date.parse(r.headers.get('date')));
-if(h.dataset.phase=='open'&&back())return;
+{% if phase != "open" %}
+if(h.dataset.phase=='open')return brief();
+{% endif %}
 good();
 if(h.dataset.version==H.dataset.version)return;
 {# a new page comes in one language first; others may follow in a moment #}
@@ -99,7 +101,7 @@ const s=$('main').dataset.step;if(s&&s!=o)tell(s)},
 {% endif %}
 {# a short question, answered by JSON, or by the page where a route has one dialect; more only if something has changed #}
 brief=async()=>{const t=await(await ask('application/json')).text(),v=/version"?[:=]"(\w+)"/.exec(t);
-if(/phase"?[:=]"open"/.test(t))return back((/spread":(\d+)/.exec(t)||[])[1]);
+if(/phase"?[:=]"open"/.test(t))return {% if phase != "open" %}back((/spread":(\d+)/.exec(t)||[])[1]){% elif bare %}good(){% else %}load(){% endif %};
 {% if bare %}
 if(!v||v[1]==H.dataset.version)good();else load()},
 pull=()=>brief().catch(bad),
@@ -124,8 +126,8 @@ else{if(es){if(id<me)return post('me');stop()}
 lead=Date.now();clearTimeout(elect);if(o!=own&&!poller)poll();
 if(o==own){if(k=='page')page(v);else if(k=='open')back(v);else{ {% if timed %}if(v)sync(v);{% endif %}good()}}
 else if(k=='page'||k=='open'){clearTimeout(wait);wait=setTimeout(pull,rnd(2e3))}}},
-{# who sees the page may hold the stream, if nobody else does #}
-run=()=>{if(paused||leave)return;if(D.hidden){if(es)stop();poll();return}
+{# who sees the page may hold the stream, if nobody else does; the stream of an open route ends at once, so its page asks instead #}
+run=()=>{if(paused||leave)return;{% if phase == "open" %}return poll();{% endif %}if(D.hidden){if(es)stop();poll();return}
 clearTimeout(elect);post('who');elect=setTimeout(open,ch?200+rnd(200):0)},
 open=()=>{stop();if(paused||leave||D.hidden)return;seen=Date.now();post('me');
 es=new EventSource(H.dataset.events+own);

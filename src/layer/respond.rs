@@ -37,11 +37,19 @@ pub(super) fn page<B>(live: &Live, route: &Route, closure: &Closure, request: &R
     response
 }
 
-/// Returns the app's status for any client: its page with status 200, or a document that says it is open.
+/// Returns the app's status for any client: its page with status 200, or a document that says it is open, which people get
+/// as a page.
 pub(super) fn status<B>(live: &Live, route: &Route, request: &Request<B>) -> Response<Bytes> {
     let mut response = match &route.closure {
         Some(closure) => page(live, route, closure, request),
-        None => answer(&Rendered::new(JSON, route.open.clone()), request),
+        None => {
+            let (query, headers) = (request.uri().query(), request.headers());
+            let asked = live.snapshot.renderer.choose(None, request.method(), query, headers);
+            match route.running_page(asked) {
+                Some(page) => answer(page, request),
+                None => answer(&Rendered::new(JSON, route.open.clone()), request),
+            }
+        }
     };
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();

@@ -429,7 +429,9 @@ async fn the_status_is_told_whatever_path_follows() {
     app.until(200).await;
     for path in paths {
         let response = app.ask(Method::GET, path).await;
-        assert_eq!(response.headers()[CONTENT_TYPE], "application/json", "{path}");
+        assert_eq!(response.headers()[CONTENT_TYPE], "text/html; charset=utf-8", "{path}");
+        let page = axum::body::to_bytes(axum::body::Body::new(response.into_body()), 1 << 20).await.unwrap();
+        assert!(String::from_utf8_lossy(&page).contains("data-phase=\"open\""), "{path}");
     }
 }
 

@@ -115,10 +115,11 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
     let mut banners = banners::Banners::new(&inputs);
     let plans = plans::Plans::new(flags, now);
     let turns = turns_key(&inputs);
-    let routes = drafts.iter().zip(&config.routes).zip(layout.upstreams_of).enumerate();
+    // The pages of closed routes come first: those of open ones can wait to be finished.
+    let closures: Vec<_> = drafts.iter().map(|draft| pages.close(draft)).collect();
+    let routes = drafts.iter().zip(&config.routes).zip(layout.upstreams_of).zip(closures).enumerate();
     let routes: Vec<Route> = routes
-        .map(|(index, ((draft, config), upstreams))| {
-            let closure = pages.close(draft);
+        .map(|(index, (((draft, config), upstreams), closure))| {
             let announced = announced.of(&config.name);
             let started = closure.as_ref().map(|closure| closure.started);
             let outs = in_use::outs(&inputs, config, &upstreams, &layout.upstreams);
@@ -137,6 +138,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
                 admission: admission(&inputs, turns, config),
                 notice: notices::notice(closure.as_deref(), &announced),
                 banner: banners.of(config, &announced),
+                running: pages.running(&draft.look, announced.first()),
                 open: notices::open(&announced, draft.wave.as_ref()),
                 wave: draft.wave.clone(),
                 announced,

@@ -12,11 +12,12 @@ use jiff::{SignedDuration, Timestamp};
 use super::admission::{Admission, Maintenance};
 use super::banner::{Banner, BannerModel};
 use super::config::{Guard, Log, Measurement, Readiness, RouteConfig, SitePlace, TrustedProxies, Upstream};
+use super::dialect::Dialect;
 use super::flags::{Mode, Target};
 use super::lifecycle::RouteState;
 pub use super::lifecycle::{Phase, Source, Transition};
 use super::limits::Limits;
-use super::page::{Look, Page, PageModel, Renderer};
+use super::page::{Look, Page, PageModel, Rendered, Renderer, Variant};
 use super::path::Prefix;
 pub use super::wave::Wave;
 
@@ -109,6 +110,8 @@ pub struct Route {
     pub banner: Option<Arc<Banner>>,
     /// Body of the status resource while the route is open.
     pub open: Bytes,
+    /// Page that tells people that the route is open, and what is announced.
+    pub running: Arc<Page>,
     /// Wave of watchers that come back now.
     pub wave: Option<Wave>,
     /// Closure and page; `None` while the route is open.
@@ -162,6 +165,11 @@ impl Route {
             Source::Flag => ClosedBy::Flag,
             Source::Window(id) => ClosedBy::Window(id),
         })
+    }
+
+    /// Returns the page of the open route if a person asks for its status. Programs get [`Route::open`].
+    pub(crate) fn running_page(&self, asked: Variant) -> Option<&Rendered> {
+        (asked.dialect == Dialect::Html).then(|| self.running.rendered(asked))
     }
 
     /// Returns the event that tells watchers that the route is open for them.

@@ -15,5 +15,6 @@ mod operator;
 mod others;
 mod pictures;
 mod plain;
+mod status;
 mod subscribe;
 mod wave;

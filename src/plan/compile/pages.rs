@@ -10,7 +10,7 @@ use super::super::config::Policy;
 use super::super::flags::{Mode, Service, ServiceStatus, Window};
 use super::super::lifecycle::{self, Closing, Phase, RouteState, Transition};
 use super::super::page::{Look, Page, PageContent, PageModel, Prerender, ServiceRow, Trouble};
-use super::super::snapshot::{Closure, Source};
+use super::super::snapshot::{Announced, Closure, Source};
 use super::super::wave::Wave;
 use super::causes::Cause;
 use super::{Inputs, steps};
@@ -109,6 +109,21 @@ impl<'i> Pages<'i> {
         }))
     }
 
+    /// Returns the page of an open route, for people who ask for its status. All routes without an announcement share one.
+    pub(super) fn running(&mut self, look: &Look, announced: Option<&Announced>) -> Arc<Page> {
+        let now = self.inputs.now;
+        let key = |content| (look.clone(), Arc::new(PageModel::new(content, now)));
+        if let Some(next) = announced {
+            let title = self.inputs.flags.window(&next.id).and_then(|window| window.title.clone());
+            let planned = (next.starts, next.ends);
+            let key = key(PageContent::announced(&next.id, title, next.mode, planned));
+            if self.made.len() < MOST_PAGES || self.made.contains_key(&key) {
+                return self.made_of(key);
+            }
+        }
+        self.made_of(key(PageContent::running()))
+    }
+
     fn page_of(&mut self, draft: &RouteDraft<'i>, closing: &Closing, until: Option<Timestamp>) -> Arc<Page> {
         let (phase, trouble) = (shown_phase(draft.state.phase()), trouble(&draft.state, self.inputs.now));
         // Clients whom a suspended ramp has not admitted may not read either: they see the page as before.
@@ -178,6 +193,10 @@ impl<'i> Pages<'i> {
         if self.made.len() >= MOST_PAGES && !self.made.contains_key(&key) {
             key.1 = Arc::new(PageModel::new(PageContent::bare(mode, None), self.inputs.now));
         }
+        self.made_of(key)
+    }
+
+    fn made_of(&mut self, key: (Look, Arc<PageModel>)) -> Arc<Page> {
         if let Some(page) = self.made.get(&key).or_else(|| self.kept?.get(&key)) {
             let page = Arc::clone(page);
             self.made.insert((key.0, Arc::clone(&page.model)), Arc::clone(&page));

@@ -235,6 +235,17 @@ impl PageContent {
         }
     }
 
+    /// Returns the content for an open route, which does not depend on the mode.
+    pub fn running() -> Self {
+        Self { phase: Phase::Open, ..Self::bare(Mode::Offline, None) }
+    }
+
+    /// Returns the content for an open route that a window will take down. The window's message and its steps speak of
+    /// the time when it is on, so they are left out.
+    pub fn announced(id: &str, title: Option<Text>, mode: Mode, planned: (Timestamp, Timestamp)) -> Self {
+        Self { mode, summary: title, id: Some(id.to_owned()), planned: Some(planned), ..Self::running() }
+    }
+
     /// Returns the content of a closure without any words.
     pub fn bare(mode: Mode, until: Option<Timestamp>) -> Self {
         Self {

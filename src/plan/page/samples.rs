@@ -7,6 +7,7 @@ use super::super::flags::{
     Window,
 };
 use super::super::text::Text;
+use super::PageContent;
 
 /// Returns a flag without words.
 pub fn bare() -> Flags {
@@ -31,6 +32,12 @@ pub fn full(now: Timestamp) -> Flags {
         }
     }
     flags
+}
+
+/// Returns the content for an open route with an announced window.
+pub(super) fn announced(now: Timestamp) -> PageContent {
+    let instant = |hours| now.checked_add(SignedDuration::from_hours(hours)).unwrap_or(now);
+    PageContent::announced("MNT-2026-0519-a", Some("A new disk".into()), Mode::Offline, (instant(40), instant(41)))
 }
 
 /// Moves a window and everything that it plans.

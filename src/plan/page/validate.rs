@@ -24,14 +24,15 @@ use super::{PageContent, PageModel, ServiceRow, samples};
 pub(super) fn own(renderer: &Renderer, own: &[&Source], problems: &mut Vec<Problem>) {
     let mut validation = Validation { own, is_finished: renderer.finished.is_some(), found: BTreeMap::new() };
     let now = Timestamp::UNIX_EPOCH;
-    for (flags, mode) in [
+    let closed = [
         (samples::bare(), Mode::Offline),
         (samples::bare(), Mode::ReadOnly),
         (samples::brief(now), Mode::Hold),
         (samples::full(now), Mode::Offline),
         (samples::worst(now), Mode::Offline),
-    ] {
-        let model = sample(&flags, mode, now);
+    ];
+    let open = [PageContent::running(), samples::announced(now)].map(|content| PageModel::new(content, now));
+    for model in closed.iter().map(|(flags, mode)| sample(flags, *mode, now)).chain(open) {
         for language in 0..renderer.tags.len() {
             for name in ["page.html", "page.txt", "page.md", "page.xml"] {
                 validation.check(name, renderer.try_template(name, &model, language));

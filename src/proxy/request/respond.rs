@@ -100,8 +100,8 @@ fn without_content(status: StatusCode, context: &ResponseContext) -> Response<Bo
     response
 }
 
-/// Returns the status of a route, for anybody: the page with status 200, or the fact that the route is open. For an
-/// `admitted` client the route is open.
+/// Returns the status of a route, for anybody: the page with status 200, or the fact that the route is open, which people
+/// are told by a page as well. For an `admitted` client the route is open.
 pub(crate) fn status<B>(
     route: &Route,
     admitted: bool,
@@ -109,11 +109,13 @@ pub(crate) fn status<B>(
     context: &ResponseContext,
 ) -> Response<Body> {
     let renderer = &route.renderer;
-    let variant = renderer.choose(route.config.dialect, request.method(), request.uri().query(), request.headers());
-    let closure = route.closure.as_ref().filter(|_| !admitted);
-    let mut response = match closure {
-        Some(closure) => answer(StatusCode::OK, closure.page.rendered(variant), context),
-        None => answer(StatusCode::OK, &Rendered::new(JSON, route.open.clone()), context),
+    let choose = |fixed| renderer.choose(fixed, request.method(), request.uri().query(), request.headers());
+    let mut response = match route.closure.as_ref().filter(|_| !admitted) {
+        Some(closure) => answer(StatusCode::OK, closure.page.rendered(choose(route.config.dialect)), context),
+        None => match route.running_page(choose(None)) {
+            Some(page) => answer(StatusCode::OK, page, context),
+            None => answer(StatusCode::OK, &Rendered::new(JSON, route.open.clone()), context),
+        },
     };
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
     response

@@ -4,6 +4,8 @@ use std::io::{BufRead, Read};
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::{CLOSED, ask, ask_bytes, closed, json, untimed};
 use crate::support::{Backsoon, Client, LISTEN, Upstream, get, wait};
 use crate::two::{Two, patiently, request};
@@ -219,7 +221,7 @@ fn the_status_comes_in_every_form_with_200_and_for_every_origin() {
         assert_eq!((response.field("cache-control"), response.field("retry-after")), (Some("no-store"), None));
         response
     };
-    for accept in ["text/html", "application/json", "*/*"] {
+    for accept in ["application/json", "*/*", "text/plain", "text/markdown", "image/*"] {
         let open = status(accept);
         assert_eq!(
             (open.field("content-type"), open.body.as_str()),
@@ -240,6 +242,44 @@ fn the_status_comes_in_every_form_with_200_and_for_every_origin() {
         assert_eq!((page.status, untimed(page.body)), (503, untimed(shown.body)), "{accept}: it is the page");
     }
     assert_eq!(upstream.seen(), "");
+}
+
+#[test]
+fn people_who_ask_for_the_status_of_an_open_route_get_a_page() {
+    let backsoon = Backsoon::before(&Upstream::ok().url(), "dialect = \"json\"\n");
+    let page = |path: &str, language: &str| {
+        let fields = ["accept: text/html,*/*;q=0.8", language];
+        let response = ask(backsoon.address(), &format!("GET /.backsoon/status{path}"), &fields);
+        assert_eq!((response.status, response.field("content-type")), (200, Some("text/html; charset=utf-8")));
+        assert_eq!((response.field("cache-control"), response.field("proxy-status")), (Some("no-store"), None));
+        assert!(response.field("content-security-policy").is_some(), "{}", response.head);
+        let body = response.body;
+        assert!(
+            body.contains("data-phase=\"open\"") && !body.contains("503") && !body.contains("http-equiv"),
+            "{body}"
+        );
+        body
+    };
+    let running = page("", "accept-language: en");
+    assert!(running.contains("<h1 dir=\"auto\">The service is running</h1>"), "{running}");
+    assert!(page("/x", "accept-language: de").contains("<h1 dir=\"auto\">Der Dienst läuft</h1>"));
+    let head = ask_bytes(backsoon.address(), "HEAD /.backsoon/status", &["accept: text/html"]);
+    assert_eq!((head.0.status, head.1.len()), (200, 0));
+    let starts = Timestamp::now() + SignedDuration::from_hours(5);
+    let ends = starts + SignedDuration::from_hours(1);
+    backsoon.flag(&format!(
+        "[[windows]]\nid = \"W-1\"\ntitle = \"A <new> disk\"\nmessage = \"We are moving now.\"\nstarts = {starts}\n\
+         ends = {ends}\nroutes = {{ web = \"offline\" }}\nannounce = \"48h\"\n"
+    ));
+    let announced = page("", "accept-language: en");
+    for part in ["Maintenance is planned", "A &lt;new&gt; disk", "W-1", &starts.strftime("%Y-%m-%dT%H:%M").to_string()]
+    {
+        assert!(announced.contains(part), "{part}: {announced}");
+    }
+    assert!(!announced.contains("We are moving now."), "that is not so yet");
+    backsoon.flag("[routes]\nweb = \"offline\"\n");
+    let closed = ask(backsoon.address(), "GET /.backsoon/status", &["accept: text/html"]);
+    assert_eq!(closed.field("content-type"), Some("application/json"), "the form that the route has");
 }
 
 #[test]
