@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, wait};
 
-use super::driver::{Engine, Kept, Remote, SLOWEST_CALL, Scheme, Script, Visitor, find, unable};
+use super::driver::{Engine, Kept, Remote, SHORT_DELAYS, SLOWEST_CALL, Scheme, Script, Visitor, find, unable};
 
 /// Browser's session with its driver.
 pub struct Classic {
@@ -26,8 +26,7 @@ pub fn chromium(visitor: Visitor) -> Classic {
         "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
     });
     let classic = Classic::start(Engine::Chromium, Driver::chromium(), &capabilities);
-    // Random delays become short and constant.
-    classic.on_new_document("Math.random = () => 0.1").unwrap();
+    classic.on_new_document(SHORT_DELAYS).unwrap();
     if let Some(zone) = visitor.zone {
         classic.tool("Emulation.setTimezoneOverride", &json!({ "timezoneId": zone })).unwrap();
     }
@@ -175,7 +174,9 @@ impl Driver {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
             let port = |line: &str| line.strip_suffix('.')?.rsplit_once("on port ")?.1.parse().ok();
-            let (kept, port) = Kept::start(&["chromedriver", "--port=0"], &[], port).unwrap();
+            // It wants the port that it got for one family of addresses in the other, too, where it may be taken.
+            let mut tries = std::iter::repeat_with(|| Kept::start(&["chromedriver", "--port=0"], &[], port)).take(5);
+            let (kept, port) = tries.find_map(Result::ok).expect("a driver that finds a port");
             let address = SocketAddr::from(([127, 0, 0, 1], port));
             let driver = Arc::new(Self { address, _driver: kept, _screen: None });
             *shared = Arc::downgrade(&driver);
@@ -184,7 +185,7 @@ impl Driver {
     }
 
     fn webkit(visitor: Visitor) -> Self {
-        let screen = ["Xvfb", "-displayfd", "1", "-screen", "0", "1600x4000x24", "-nolisten", "tcp"];
+        let screen = ["Xvfb", "-displayfd", "1", "-screen", "0", "2600x2000x24", "-nolisten", "tcp"];
         let (screen, display) = Kept::start(&screen, &[], |line| line.parse::<u32>().ok()).unwrap();
         let display = format!(":{display}");
         // This driver does not choose a port. No other test is at this address, so a free port stays free.

@@ -329,6 +329,10 @@ macro_rules! in_every_browser {
 }
 pub(super) use in_every_browser;
 
+/// Makes random delays short and constant. The first random number of a page is its name among the tabs.
+pub const SHORT_DELAYS: &str =
+    "const random = Math.random; let named; Math.random = () => named ? 0.1 : (named = true, random())";
+
 /// Time for the slowest call: the start of a browser beside everything else in a test run.
 pub const SLOWEST_CALL: Duration = Duration::from_secs(60);
 

@@ -12,7 +12,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use super::driver::{Engine, Kept, Remote, SLOWEST_CALL, Scheme, Script, Visitor, unable};
+use super::driver::{Engine, Kept, Remote, SHORT_DELAYS, SLOWEST_CALL, Scheme, Script, Visitor, unable};
 
 /// Running Firefox. It ends with the last window.
 pub struct Firefox {
@@ -114,8 +114,7 @@ impl Window {
             visitor,
         };
         Remote::open(&window).unwrap();
-        // Random delays become short and constant.
-        window.on_new_document("Math.random = () => 0.1").unwrap();
+        window.on_new_document(SHORT_DELAYS).unwrap();
         window.size(1280, 900).unwrap();
         window
     }

@@ -1,14 +1,16 @@
 //! The live page: it follows the flag file in place, and makes way for the app.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::support::{Backsoon, wait};
 
-use super::driver::{Browser, Engine, in_every_browser};
-use super::story::{self, IN_APP, LIVE};
+use super::driver::{Browser, Engine, Visitor, in_every_browser};
+use super::story::{self, IN_APP, LIVE, LOST, PAUSED};
 
 in_every_browser! {
+    a_clock_that_is_wrong_by_an_hour_changes_nothing
+    the_clock_of_the_visitor_comes_first
     a_change_is_shown_in_place
     a_lifted_flag_brings_the_visitor_to_the_app
     a_page_that_lost_its_proxy_says_so_and_recovers
@@ -46,7 +48,7 @@ fn a_change_is_shown_in_place(engine: Engine) {
     assert_eq!(browser.text(FIRST_STATUS), "offline");
     assert_eq!(browser.text(SAID), "", "nothing is announced that did not change");
     story::close(&proxy, &story::later(&full));
-    browser.wait_for(&format!("{FIRST_STATUS} == 'restarting'"));
+    browser.wait_for(&format!("{FIRST_STATUS} == 'degraded'"));
     assert_eq!(browser.text(STEP), "Smoke tests in every region");
     assert_eq!(browser.text(SAID), "Step 5 of 7: Smoke tests in every region");
     assert_eq!(browser.value("window.mark"), 1, "it is the same document");
@@ -74,27 +76,66 @@ fn a_change_does_not_change_the_language() {
     proxy.flag(&story::later(&full));
     browser.wait_for(&format!("{FIRST_STATUS} != 'متوقفة'"));
     assert_eq!(browser.text("document.documentElement.lang"), "ar");
-    assert_eq!(browser.text(FIRST_STATUS), "يُعاد تشغيلها");
+    assert_eq!(browser.text(FIRST_STATUS), "أداء متدنٍّ");
     assert_eq!(browser.value("window.other"), Value::Null, "not even for a moment");
 }
 
+fn the_clock_of_the_visitor_comes_first(engine: Engine) {
+    let visitor = Visitor { zone: Some("Asia/Kolkata"), ..Visitor::default() };
+    let Some(browser) = engine.start_for("the clock of the visitor", visitor) else { return };
+    let proxy = story::proxy("");
+    story::close(&proxy, &until("2999-12-31T20:00:00Z"));
+    browser.go(&proxy.url(PATH));
+    watched(&browser, &proxy);
+    assert_eq!(browser.text(ANSWER), "Back at 1 Jan, 01:30");
+    assert_eq!(browser.text("document.querySelector('#answer time').innerText"), "31 December 2999, 20:00 UTC");
+    assert!(browser.text("document.querySelector('#fresh').innerText").contains("(your time)"));
+}
+
 #[test]
-fn times_are_told_by_the_clock_of_the_visitor_too() {
+fn times_are_told_by_the_clock_of_the_visitor_in_every_language() {
     let Some(browser) = Browser::start("times by the clock of the visitor") else { return };
     let proxy = story::proxy("");
-    let until: Timestamp = "2999-12-31T20:00:00Z".parse().unwrap();
-    story::close(&proxy, &format!("[routes.web]\nmode = \"offline\"\nuntil = {until}\n"));
+    story::close(&proxy, &until("2999-12-31T20:00:00Z"));
     for (zone, language, local) in [
-        ("Asia/Kolkata", "en", "Back at 1 Jan, 01:30"),
         ("America/New_York", "de", "Wieder da um 31. Dez., 15:00"),
+        ("Asia/Tokyo", "ja", "1月1日 05:00 に再開見込み"),
         ("UTC", "en", "Back at 31 Dec, 20:00"),
     ] {
         browser.tool("Emulation.setTimezoneOverride", &json!({ "timezoneId": zone }));
         browser.speak(language);
         browser.go(&proxy.url(PATH));
         watched(&browser, &proxy);
-        assert_eq!(browser.text("document.querySelector('#answer strong').innerText"), local, "{zone}");
-        assert!(browser.text("document.querySelector('#answer time').innerText").ends_with("2999, 20:00 UTC"));
+        assert_eq!(browser.text(ANSWER), local, "{zone}");
+    }
+}
+
+/// The page counts by the clock of the server, however wrong that of the visitor is.
+fn a_clock_that_is_wrong_by_an_hour_changes_nothing(engine: Engine) {
+    let Some(browser) = engine.start("a visitor's clock that is wrong") else { return };
+    for shift in [-3_600_000, 3_600_000] {
+        let clock = format!(
+            "const Right = Date; Date = class extends Right {{
+                constructor(...parts) {{ parts.length ? super(...parts) : super(Right.now() + {shift}) }}
+                static now() {{ return Right.now() + {shift} }}
+            }};\n(()=>{{\nconst D"
+        );
+        let proxy = story::proxy_with("script.js", "(()=>{\nconst D", &clock);
+        let ends = Timestamp::now() + SignedDuration::from_mins(30);
+        story::close(&proxy, &until(&ends.to_string()));
+        browser.go(&proxy.url(PATH));
+        watched(&browser, &proxy);
+        browser.wait_for(r"/^in about (29|30) min$/.test(document.querySelector('#answer [data-k=in]').innerText)");
+        browser.wait_for(r"/^in about (29|30) min · Paused for maintenance$/.test(document.title)");
+        let at = ends.strftime("%H:%M").to_string();
+        assert_eq!(browser.text(ANSWER), format!("Back at {at}"), "without a day, since that is today");
+        let off = browser.value(
+            "[...document.querySelector('#fresh').innerText.matchAll(/[0-9]+/g)].reduce((all, part) => all * 60 + +part, 0) \
+             - new Date().getUTCHours() * 60 - new Date().getUTCMinutes()",
+        );
+        let wrong = shift / 60_000;
+        let apart = (off.as_i64().unwrap() + wrong).rem_euclid(1440);
+        assert!([0, 1, 1439].contains(&apart), "updated {off} minutes from a clock that is {wrong} off");
     }
 }
 
@@ -122,7 +163,7 @@ fn a_paused_page_stands_still_and_catches_up_afterwards(engine: Engine) {
     let (proxy, full) = (story::proxy(""), story::full());
     follow(&browser, &proxy, &full);
     browser.click("#pause");
-    assert_eq!(browser.text("document.querySelector('#now').innerText.split(' ·')[0]"), "paused");
+    browser.wait_for(PAUSED);
     assert_eq!(browser.text("document.activeElement.innerText"), "Resume live updates");
     wait("the stream to close", || watchers(&proxy) == 0.0);
     let before = browser.text("document.querySelector('main').innerText");
@@ -133,7 +174,7 @@ fn a_paused_page_stands_still_and_catches_up_afterwards(engine: Engine) {
     assert_eq!(browser.promised(told), 1);
     assert_eq!(browser.text("document.querySelector('main').innerText"), before);
     browser.go(&proxy.url(PATH));
-    browser.wait_for("document.querySelector('#now').dataset.is == 'paused'");
+    browser.wait_for(PAUSED);
     story::close(&proxy, &full);
     browser.click("#pause");
     browser.wait_for(&format!("{LIVE} && {STEP} == 'Database migrations'"));
@@ -154,16 +195,20 @@ fn a_page_that_lost_its_proxy_says_so_and_recovers(engine: Engine) {
     let (address, port) = (proxy.url(PATH), proxy.address().port());
     proxy.signal("INT");
     proxy.wait_for_exit();
-    browser.wait_for("document.querySelector('#now').dataset.is == 'off'");
+    browser.wait_for(LOST);
     let fresh = browser.text("document.querySelector('#fresh').innerText");
     assert!(fresh.starts_with("Live updates are interrupted, last updated "), "{fresh}");
     assert_eq!(browser.text(SAID), fresh, "and it is announced");
-    assert!(browser.text("document.title").starts_with("⚠ "));
+    assert_eq!(browser.text("document.title"), "⚠ Paused for maintenance");
     drop(proxy);
     let proxy = start(port);
     watched(&browser, &proxy);
     assert_eq!(browser.text("location.href"), address);
     assert_eq!(browser.text("document.querySelector('#fresh').innerText").split(' ').next(), Some("Updated"));
+    assert!(
+        browser.text("document.title").ends_with(" · Paused for maintenance"),
+        "the time that is left is there again"
+    );
 }
 
 /// Opens the page of a flag file, and waits until it follows the route.
@@ -188,7 +233,13 @@ fn of(proxy: &Backsoon) -> impl Fn(&&Value) -> bool {
     move |response| response["url"].as_str().unwrap().starts_with(&prefix)
 }
 
+/// Returns a flag that says when the service is back.
+fn until(instant: &str) -> String {
+    format!("[routes.web]\nmode = \"offline\"\nuntil = {instant}\n")
+}
+
 const PATH: &str = "/shop/cart?q=1";
+const ANSWER: &str = "document.querySelector('#answer strong').innerText";
 const FIRST_STATUS: &str = "document.querySelector('tbody .pill').innerText";
 const STEP: &str = "document.querySelector('#timeline [aria-current] b')?.innerText";
 const SAID: &str = "document.querySelector('#say').innerText";

@@ -1,11 +1,12 @@
 //! Contents of these tests' pages: flag files from the shortest to the worst.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::support::{Backsoon, Client, Upstream, wait_for_page};
+use crate::support::{Backsoon, Client, LISTEN, Upstream, wait_for_page};
 
 /// Flag file that flags nothing. An empty file would say the same, but counts only after seconds.
 pub const OPEN: &str = "[routes]\n";
@@ -18,8 +19,13 @@ pub const READ_ONLY: &str = "[routes.web]\nmode = \"read-only\"\nmessage = \"We 
 
 /// Returns the sample with everything, 28 minutes after its planned start.
 pub fn full() -> String {
+    full_since(SignedDuration::from_mins(28))
+}
+
+/// Returns the sample with everything, this long after its planned start.
+pub fn full_since(since: SignedDuration) -> String {
     let starts: Timestamp = "2026-05-19T14:00:00Z".parse().unwrap();
-    let by = Timestamp::now().duration_since(starts) - SignedDuration::from_mins(28);
+    let by = Timestamp::now().duration_since(starts) - since;
     let moved = |line: &str| {
         let instant = line.split_once("= ").and_then(|(key, rest)| Some((key, rest.parse::<Timestamp>().ok()?)));
         instant.map_or_else(|| line.to_owned(), |(key, instant)| format!("{key}= {}", instant + by))
@@ -28,9 +34,9 @@ pub fn full() -> String {
     lines.join("\n") + "\n"
 }
 
-/// Returns the full sample once the migrations are over and the first service is back.
+/// Returns the full sample once the migrations are over and the first service answers again, slowly.
 pub fn later(full: &str) -> String {
-    let later = full.replacen("status = \"offline\"", "status = \"restarting\"", 1).replacen(
+    let later = full.replacen("status = \"offline\"", "status = \"degraded\"", 1).replacen(
         "state = \"running\"\nprogress = { done = 3, total = 7, unit = \"schema changes\" }",
         "state = \"done\"",
         1,
@@ -74,13 +80,29 @@ pub fn proxy(more: &str) -> Backsoon {
     Backsoon::before(&Upstream::answering(&html(APP)).url(), more)
 }
 
+/// Starts such a proxy with a template of its own, which is the built-in one with `from` replaced by `to`.
+pub fn proxy_with(template: &str, from: &str, to: &str) -> Backsoon {
+    let built_in = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("pages").join(template)).unwrap();
+    assert!(built_in.contains(from), "{template} has {from}");
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("pages")).unwrap();
+    std::fs::write(dir.path().join("pages").join(template), built_in.replacen(from, to, 1)).unwrap();
+    let upstream = Upstream::answering(&html(APP)).url();
+    let config = format!("pages = \"pages\"\n{LISTEN}[routes.web]\nupstream = \"{upstream}\"\n");
+    Backsoon::start_in(dir, &format!("{config}always_open = [\"/open\"]\n"))
+}
+
 /// Closes a route with a flawless flag file, and waits until its page exists in every language.
 pub fn close(proxy: &Backsoon, flags: &str) {
     proxy.flag(flags);
     let status = proxy.status();
     let mut files = status["files"].as_array().unwrap().iter();
     assert!(files.all(|file| file["problems"] == json!([])), "{:#}", status["files"]);
-    let head = "GET /.backsoon/status/ HTTP/1.1\r\nhost: a\r\naccept: text/html\r\naccept-encoding: br\r\n\r\n";
+    finished(proxy, "GET /.backsoon/status/ HTTP/1.1\r\nhost: a\r\naccept: text/html\r\naccept-encoding: br\r\n\r\n");
+}
+
+/// Waits until the page that a request gets exists in every language and coding.
+pub fn finished(proxy: &Backsoon, head: &str) {
     wait_for_page("the page to be finished", || {
         let mut client = Client::connect(proxy.address());
         client.send(head);
@@ -101,8 +123,14 @@ pub const BRAND: &str = "[page]\nbrand = \"Example Shop\"\nlinks = { home = \"/\
 pub const IN_APP: &str = "document.title == 'the app'";
 
 /// Expression that is true in a page of ours whose script is running.
-pub const LIVE: &str =
-    "document.querySelector('#now')?.dataset.is == 'live' && !document.querySelector('#pause').hidden";
+pub const LIVE: &str = "document.querySelector('#now .w')?.textContent == document.body.dataset.live && \
+    !document.querySelector('#pause').hidden";
+
+/// Expression that is true in a page of ours that has lost its proxy.
+pub const LOST: &str = "document.querySelector('#now .w')?.textContent == document.body.dataset.off";
+
+/// Expression that is true in a page of ours that is paused.
+pub const PAUSED: &str = "document.querySelector('#now .w')?.textContent == document.body.dataset.paused";
 
 const APP: &str = "<!doctype html><html lang=en><link rel=icon href=data:,><title>the app</title><h1>It works</h1>\
     <form method=post action=/order><button>Order</button></form>";
