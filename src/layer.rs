@@ -193,7 +193,7 @@ impl Builder {
     /// ```
     #[must_use]
     pub fn page(mut self, page: PageConfig) -> Self {
-        self.page = PageConfig { dirs: Vec::new(), logo: None, ..page };
+        self.page = PageConfig { dirs: Vec::new(), logo: None, programs: Vec::new(), ..page };
         self
     }
 

@@ -193,7 +193,13 @@ fn once(args: &Render, streams: &mut Streams) -> Result<(), Failure> {
             if language > 0 {
                 page.finish();
             }
-            body(page.rendered(Variant { dialect, language, coding: Coding::Identity }))
+            let variant = Variant { dialect, language, coding: Coding::Identity };
+            let named = loaded.config.routes.iter().find(|route| Some(route.name.as_str()) == args.route.as_deref());
+            let template = named.and_then(|route| route.template.as_ref());
+            body(match template.filter(|template| template.format.replaces(dialect)) {
+                Some(template) => page.program(template.index, variant),
+                None => page.rendered(variant),
+            })
         }
     };
     match &args.output {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use crate::plan::config::{Config, PageConfig};
 use crate::plan::encoding;
 use crate::plan::page::{
-    MESSAGES, Renderer, Renderers, SITE_HTML, SITE_MARKDOWN, SITE_TEXT, STACK_FOR_TEMPLATES, Source, Sources, TEMPLATES,
+    MESSAGES, PROGRAMS, Renderer, Renderers, SITE_HTML, SITE_MARKDOWN, SITE_TEXT, STACK_FOR_TEMPLATES, Source, Sources,
+    TEMPLATES,
 };
 use crate::plan::problem::{Problem, did_you_mean, quoted};
 
@@ -222,9 +223,10 @@ fn files_of_page(page: &PageConfig) -> Vec<PathBuf> {
 /// Returns the names and paths of the files that a page may have in a directory. The status site has one look for all.
 fn named_files(dir: &Path, page: &PageConfig) -> Vec<(String, PathBuf)> {
     let messages = page.languages.iter().map(|tag| format!("{MESSAGES}{tag}.toml"));
+    let programs = page.programs.iter().map(|name| format!("{PROGRAMS}{name}"));
     let is_of_page = |name: &&str| page.route.is_none() || ![SITE_HTML, SITE_TEXT, SITE_MARKDOWN].contains(name);
     let templates = TEMPLATES.iter().map(|(name, _)| *name).filter(is_of_page).map(str::to_owned);
-    templates.chain(messages).map(|name| (name.clone(), dir.join(name))).collect()
+    templates.chain(messages).chain(programs).map(|name| (name.clone(), dir.join(name))).collect()
 }
 
 /// Warns of files in the directory that are never read. Otherwise a misspelt name would go unnoticed.
@@ -240,7 +242,7 @@ fn unknown_files(dir: &Path, page: &PageConfig, config_file: &Path) -> Vec<Probl
         let files = entries.filter(|entry| entry.path().is_file());
         files.map(|entry| format!("{below}{}", entry.file_name().to_string_lossy())).collect::<Vec<_>>()
     };
-    let mut found: Vec<String> = [listed(""), listed(MESSAGES)].concat();
+    let mut found: Vec<String> = [listed(""), listed(MESSAGES), listed(PROGRAMS)].concat();
     found.retain(|name| !names.contains(name) && is_relevant(name));
     found.sort_unstable();
     found.into_iter().map(|name| unknown_file(dir, &name, &names)).collect()
@@ -249,7 +251,7 @@ fn unknown_files(dir: &Path, page: &PageConfig, config_file: &Path) -> Vec<Probl
 /// Returns false for files of editors, and for notes that people write.
 fn is_relevant(name: &str) -> bool {
     let file = name.rsplit('/').next().unwrap_or_default();
-    let meant = ["html", "htm", "css", "js", "txt", "svg", "xml", "toml", "jinja", "j2"];
+    let meant = ["html", "htm", "css", "js", "txt", "svg", "xml", "json", "toml", "jinja", "j2"];
     !file.starts_with(['.', '#']) && file.rsplit_once('.').is_some_and(|(_, extension)| meant.contains(&extension))
 }
 
@@ -258,6 +260,10 @@ fn unknown_file(dir: &Path, name: &str, names: &[String]) -> Problem {
     let tag = name.strip_prefix(MESSAGES).and_then(|file| file.strip_suffix(".toml"));
     if [SITE_HTML, SITE_TEXT, SITE_MARKDOWN].contains(&name) {
         let help = "the status site looks the same for all routes: write it into `pages` above the tables";
+        return Problem::warning(&path, "nothing asks for this file").help(help);
+    }
+    if let Some(program) = name.strip_prefix(PROGRAMS) {
+        let help = format!("name it in the route whose programs get it: `template = \"{program}\"`");
         return Problem::warning(&path, "nothing asks for this file").help(help);
     }
     let help = match (tag, did_you_mean(name, names.iter().map(String::as_str))) {

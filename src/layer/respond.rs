@@ -17,8 +17,9 @@ use super::watch::Live;
 pub(super) fn page<B>(live: &Live, route: &Route, closure: &Closure, request: &Request<B>) -> Response<Bytes> {
     let renderer = &route.renderer;
     let (method, headers) = (request.method(), request.headers());
-    let variant = timed(renderer.choose(route.config.dialect, method, request.uri().query(), headers));
-    let rendered = closure.page.rendered(variant);
+    let (chosen, _) = renderer.choose_for(&route.config, method, request.uri().query(), headers);
+    let variant = timed(chosen);
+    let rendered = closure.rendered(variant);
     let mut response = answer(rendered, request);
     *response.status_mut() = rendered.status;
     let (elapsed, cors) = (live.published.elapsed(), renderer.config.cors.as_ref());

@@ -169,6 +169,7 @@ pub(super) fn config(route: String, always_open: Vec<Exception>, policy: Policy)
         dialect: None,
         errors: Errors::default(),
         page: None,
+        template: None,
         policy,
     };
     Config {

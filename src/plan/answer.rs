@@ -63,7 +63,12 @@ pub(crate) fn with_retry_after(body: &Bytes, variant: Variant, seconds: u64) -> 
     let member = retry_member(variant.dialect)?;
     // A quote or `<` inside of a text is escaped, so that no text looks like the member.
     let from = memchr::memmem::find(body, member)? + member.len();
+    // A template may have a space there, or something else than a number.
+    let from = from + usize::from(body.get(from) == Some(&b' '));
     let digits = body.get(from..)?.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits == 0 {
+        return None;
+    }
     Some([body.get(..from)?, seconds.to_string().as_bytes(), body.get(from + digits..)?].concat().into())
 }
 

@@ -260,6 +260,7 @@ fn draft_route<'i>(
         name: &config.name,
         look: Look::from(inputs.renderers.of(config)),
         policy: &config.policy,
+        template: config.template.as_ref(),
         state,
         transitions,
         next,

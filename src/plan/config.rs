@@ -19,6 +19,7 @@ mod route;
 mod route_page;
 mod status;
 mod store;
+mod template;
 mod values;
 
 use std::fmt;
@@ -48,6 +49,7 @@ pub use read_only::Allowed;
 pub(super) use route::route_name;
 pub use status::{SITE_PATH, SitePlace, StatusConfig, StatusService};
 pub use store::{PostgresConfig, PostgresServer, PostgresTls, StoreConfig};
+pub use template::{ProgramFormat, ProgramTemplate};
 
 use super::path::{PathPattern, Prefix};
 use super::problem::Problem;
@@ -218,6 +220,8 @@ pub struct RouteConfig {
     pub errors: Errors,
     /// Page of the route, if it is not that of [`Config::page`]. Routes with equal ones share it.
     pub page: Option<Arc<PageConfig>>,
+    /// Template of the answers to programs.
+    pub template: Option<Arc<ProgramTemplate>>,
     /// Policy for going down and coming back.
     pub policy: Policy,
 }

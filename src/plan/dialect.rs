@@ -339,6 +339,8 @@ mod tests {
             (&[("sec-fetch-dest", "empty"), ("accept", "*/*")], Dialect::Json),
             (&[("sec-fetch-dest", "empty"), ("accept", "text/html")], Dialect::Html),
             (&[("sec-fetch-dest", "document"), ("accept", "*/*")], Dialect::Text),
+            (&[("sec-fetch-mode", "cors"), ("accept", "*/*")], Dialect::Json),
+            (&[("sec-fetch-mode", "navigate"), ("accept", "*/*")], Dialect::Text),
             (&[("x-requested-with", "XMLHttpRequest"), ("accept", "*/*")], Dialect::Json),
             (&[("x-requested-with", "com.example.app"), ("accept", "text/html,*/*;q=0.8")], Dialect::Html),
             (&[("x-requested-with", "XMLHttpRequest"), ("content-type", "text/xml")], Dialect::Xml),

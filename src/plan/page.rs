@@ -11,6 +11,7 @@ mod context;
 mod errors;
 mod filters;
 mod finished;
+mod forms;
 mod language;
 mod look;
 mod markup;
@@ -22,7 +23,6 @@ pub mod samples;
 mod sources;
 mod templates;
 mod validate;
-#[cfg(test)]
 mod xml;
 
 use std::sync::{Arc, OnceLock};
@@ -36,6 +36,7 @@ use super::flags::Mode;
 use super::lifecycle::Phase;
 
 pub use errors::Fate;
+pub use forms::PROGRAMS;
 pub(in crate::plan) use language::Language;
 pub use look::{Look, Renderers};
 use model::VersionedModel;
@@ -71,11 +72,15 @@ pub struct Page {
 struct LocalizedPage {
     /// Answers, indexed by [`Dialect`].
     encodings: Vec<Arc<Encodings>>,
+    /// Answers by the templates for programs, in the order of [`super::config::PageConfig::programs`].
+    programs: Vec<Arc<Encodings>>,
 }
 
 impl LocalizedPage {
     fn compressed(&self) -> Self {
-        Self { encodings: self.encodings.iter().map(|rendered| Arc::new(rendered.compressed())).collect() }
+        // The answers to programs have a time of each request, and are never compressed.
+        let programs = self.programs.clone();
+        Self { encodings: self.encodings.iter().map(|rendered| Arc::new(rendered.compressed())).collect(), programs }
     }
 }
 
@@ -142,9 +147,20 @@ impl Page {
 
     /// Returns the chosen answer, or the nearest one as long as the page is not finished.
     pub fn rendered(&self, variant: Variant) -> &Rendered {
+        self.localized(variant).encodings[variant.dialect as usize].coded(variant.coding)
+    }
+
+    /// Returns the answer to a program by the template with this index, or the chosen one if there is none.
+    pub fn program(&self, template: usize, variant: Variant) -> &Rendered {
+        match self.localized(variant).programs.get(template) {
+            Some(rendered) => rendered.coded(Coding::Identity),
+            None => self.rendered(variant),
+        }
+    }
+
+    fn localized(&self, variant: Variant) -> &LocalizedPage {
         let localized = self.rest.get().map_or(self.first.as_slice(), |rest| rest);
-        let localized = localized.get(variant.language).unwrap_or(&self.first[0]);
-        localized.encodings[variant.dialect as usize].coded(variant.coding)
+        localized.get(variant.language).unwrap_or(&self.first[0])
     }
 }
 

@@ -11,7 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::admission::{Admission, Maintenance};
 use super::banner::{Banner, BannerModel};
-use super::config::{Guard, Log, Measurement, Readiness, RouteConfig, SitePlace, TrustedProxies, Upstream};
+use super::config::{
+    Guard, Log, Measurement, ProgramTemplate, Readiness, RouteConfig, SitePlace, TrustedProxies, Upstream,
+};
 use super::dialect::Dialect;
 use super::flags::{Mode, Target};
 use super::lifecycle::RouteState;
@@ -297,11 +299,19 @@ pub struct Closure {
     pub admits: u32,
     /// Flag or window whose ramp that is. It chooses the clients.
     pub ramped: Source,
+    /// Template of the route's answers to programs.
+    pub template: Option<Arc<ProgramTemplate>>,
     /// Finished page.
     pub page: Arc<Page>,
 }
 
 impl Closure {
+    /// Returns the chosen answer of the page, by the route's template if that takes the place of the dialect.
+    pub fn rendered(&self, variant: Variant) -> &Rendered {
+        let template = self.template.as_ref().filter(|template| template.format.replaces(variant.dialect));
+        template.map_or_else(|| self.page.rendered(variant), |template| self.page.program(template.index, variant))
+    }
+
     /// Returns the maintenance at an instant in the unit of tokens, for the tokens that are made for it.
     pub fn maintenance(&self, now: u64) -> Maintenance<'_> {
         Maintenance { source: &self.source, open_before: self.open_before, now }

@@ -654,6 +654,23 @@ fn explain_says_why_a_route_is_closed_and_in_which_dialect() {
 }
 
 #[test]
+fn explain_and_render_show_the_template_of_a_route() {
+    let place = Place::with(&CONFIG.replace("path = \"/v1\"\n", "path = \"/v1\"\ntemplate = \"openai.json\"\n"))
+        .flags("[routes]\n\"*\" = \"offline\"\n");
+    place.run(&["explain", "api.example.com/v1"]).exits(0).says(
+        "form      json by the template `openai.json`, because `Accept` names none of the others, and the route has a",
+    );
+    place
+        .run(&["explain", "api.example.com/v1", "-H", "Accept: application/problem+json"])
+        .says("form      problem by the template `openai.json`, because `Accept` names it\n");
+    place
+        .run(&["explain", "api.example.com/v1", "-H", "Accept: text/html"])
+        .says("form      html, because `Accept` names it\n");
+    place.run(&["render", "--route", "api", "--as", "json"]).exits(0).says("\"code\": \"maintenance\"");
+    place.run(&["render", "--route", "web", "--as", "json"]).exits(0).says("\"type\":\"urn:backsoon:maintenance\"");
+}
+
+#[test]
 fn explain_says_what_there_is_where_nothing_matches() {
     let place = Place::new();
     place

@@ -51,6 +51,9 @@ pub(super) struct Report {
     /// Route whose page it is, if it is not the general one.
     #[serde(skip_serializing_if = "Option::is_none")]
     page: Option<String>,
+    /// Template of the route that takes the place of the form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template: Option<String>,
     /// Language of the page.
     #[serde(skip_serializing_if = "Option::is_none")]
     language: Option<String>,
@@ -114,6 +117,7 @@ pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, request: &ExplainedR
         dialect: None,
         dialect_by: None,
         page: None,
+        template: None,
         language: None,
         upstreams: Vec::new(),
         next: None,
@@ -131,11 +135,13 @@ pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, request: &ExplainedR
         Verdict::Show(route, closure) | Verdict::Hold(route, closure) => {
             let renderer = &route.renderer;
             let (want, sign) =
-                renderer.choose_by(route.config.dialect, &request.method, request.query.as_deref(), &request.headers);
-            report.status = Some(closure.page.rendered(want).status.as_u16());
+                renderer.choose_for(&route.config, &request.method, request.query.as_deref(), &request.headers);
+            report.status = Some(closure.rendered(want).status.as_u16());
             report.dialect = Some(want.dialect.as_str());
             report.dialect_by = Some(sign.as_str());
             report.page.clone_from(&renderer.config.route);
+            let template = closure.template.as_ref().filter(|template| template.format.replaces(want.dialect));
+            report.template = template.map(|template| template.name.clone());
             report.language = want.dialect.is_for_reading().then(|| renderer.tags[want.language].clone());
             report.on_route(route, loaded, &path);
             let whys = [mode_reason(closure, request), not_passing(snapshot, route, closure, &head)];
@@ -228,7 +234,8 @@ impl Report {
         lines.push(("verdict", styled(self.style(), self.verdict_in_words())));
         lines.push(("why", self.why_in_full(now)));
         if let (Some(dialect), Some(by)) = (self.dialect, self.dialect_by) {
-            lines.push(("form", format!("{dialect}, because {by}")));
+            let template = self.template.as_ref().map(|name| format!(" by the template {}", quoted(name)));
+            lines.push(("form", format!("{dialect}{}, because {by}", template.unwrap_or_default())));
         }
         if !self.upstreams.is_empty() {
             let nothing = if self.verdict == "forward" { "" } else { " (sees nothing of it)" };

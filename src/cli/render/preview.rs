@@ -181,6 +181,7 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, form: Pre
         dialect,
         errors: Errors::default(),
         page: page.map(Arc::new),
+        template: None,
         policy: Policy::default(),
     };
     config.routes.push(Arc::new(preview));

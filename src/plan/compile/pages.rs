@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::super::config::Policy;
+use super::super::config::{Policy, ProgramTemplate};
 use super::super::flags::{Mode, Service, ServiceStatus, Window};
 use super::super::lifecycle::{self, Closing, Phase, RouteState, Transition};
 use super::super::page::{Look, Page, PageContent, PageModel, Prerender, ServiceRow, Trouble};
@@ -20,6 +20,7 @@ pub(super) struct RouteDraft<'i> {
     pub(super) name: &'i str,
     pub(super) look: Look,
     pub(super) policy: &'i Policy,
+    pub(super) template: Option<&'i Arc<ProgramTemplate>>,
     pub(super) state: Arc<RouteState>,
     pub(super) transitions: Vec<Transition>,
     pub(super) next: Option<(Phase, Option<Timestamp>)>,
@@ -105,6 +106,7 @@ impl<'i> Pages<'i> {
             eases: draft.state.eases_into().or(suspended.map(|_| closing.desired.mode)),
             admits: draft.state.admitted(draft.policy).map_or(0, lifecycle::cohorts),
             ramped: ramped.desired.source.clone(),
+            template: draft.template.cloned(),
             page: self.page_of(draft, closing, until),
         }))
     }

@@ -34,6 +34,8 @@ pub struct PageConfig {
     pub links: Links,
     /// URL or path of the proxy's own status site, without a slash at its end. An app has none.
     pub site: Option<String>,
+    /// Names of the templates that routes have for programs, sorted. An app has none.
+    pub programs: Vec<String>,
     /// Prefix of the paths that the proxy answers itself and never forwards.
     pub prefix: Prefix,
     /// Origins whose scripts may read the answers of closed routes, and whose preflights are allowed. `None`: any may
@@ -117,6 +119,7 @@ impl Default for PageConfig {
             languages: LANGUAGES.map(str::to_owned).into(),
             links: Links::default(),
             site: None,
+            programs: Vec::new(),
             prefix: Prefix::new(DEFAULT_PREFIX).expect("it has a normal form"),
             cors: None,
             event_stream: true,
@@ -159,6 +162,7 @@ fn section_of(value: &Value<'_>, report: &mut Report<'_>) -> PageConfig {
         languages,
         links,
         site: None,
+        programs: Vec::new(),
         prefix: prefix.unwrap_or(defaults.prefix),
         cors,
         event_stream: event_stream.unwrap_or(true),

@@ -1,5 +1,6 @@
 //! Parser of the config: the top level and its sections. Routes have their own file.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use super::errors::Inherited;
 use super::notify::MailTable;
 use super::route_page::RoutePages;
 use super::{
-    Access, Address, Config, Endpoint, Listen, Log, LogLevel, MOST_REPLICAS, OnMissing, PageConfig, RouteConfig,
-    Serves, StatusConfig, StoreConfig, TlsFiles, TrustedProxies,
+    Access, Address, Config, Endpoint, Listen, Log, LogLevel, MOST_REPLICAS, OnMissing, PageConfig, ProgramTemplate,
+    RouteConfig, Serves, StatusConfig, StoreConfig, TlsFiles, TrustedProxies,
 };
 use super::{address, mail, notify, page, route, status, values};
 
@@ -42,6 +43,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let trusted_proxies = top.take("trusted_proxies").map(|value| trusted(&value, report));
     let drain = top.take("drain").and_then(|value| values::duration(&value, report));
     let errors = top.take("errors");
+    let retry_after_max = values::retry_after_max(top, report);
     let listen = listeners(top, report);
     let admin = top.take("admin").and_then(|value| admin(&value, &listen, report));
     let replicas = top.take("replicas").map(|value| replicas(&value, report)).unwrap_or_default();
@@ -53,18 +55,16 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let mail = mail.and_then(|value| mail::mail(&value, report));
     let has_site = |value: &Value<'_>| ["host", "prefix", "listen"].iter().any(|key| value.inner.get(*key).is_some());
     let least = if status.as_ref().is_some_and(has_site) { Least::None } else { Least::One };
-    let retry_after_max = values::retry_after_max(top, report);
     let inherited = Inherited { retry_after_max, ..Inherited::new(errors.as_ref(), page.errors, report) };
     let mut pages = RoutePages::new(&page);
-    let mut routes = routes(top, least, (&inherited, &mut pages), report);
+    let (mut routes, programs) = routes(top, least, (&inherited, &mut pages), report);
     let status_span = status.as_ref().map(|value| value.span.clone());
     let status = status.map(|value| status::status(&value, &page, &routes, report)).unwrap_or_default();
     let site = status.listen.clone().filter(|(site, place)| is_free(site, place, (&listen, admin.as_ref()), report));
     warn_of_many_senders(&status, replicas.len(), status_span, report);
     let notify = notify::notify(top, &routes, server, report);
-    let base = status.base(&page.prefix);
-    pages.assign(Some(&base), &mut routes, report);
-    let page = PageConfig { site: Some(base), ..page };
+    let page = PageConfig { site: Some(status.base(&page.prefix)), programs, ..page.clone() };
+    pages.assign(&page, &mut routes, report);
     Config {
         maintenance: maintenance.unwrap_or_else(|| report.resolve("maintenance.toml")),
         on_missing: on_missing.unwrap_or_default(),
@@ -295,20 +295,20 @@ enum Least {
     One,
 }
 
-/// Reads the routes, and the pages that they have of their own.
+/// Reads the routes with the pages that they have of their own, and the names of their templates.
 fn routes(
     top: &mut Section<'_>,
     least: Least,
     (inherited, pages): (&Inherited, &mut RoutePages<'_>),
     report: &mut Report<'_>,
-) -> Vec<Arc<RouteConfig>> {
+) -> (Vec<Arc<RouteConfig>>, Vec<String>) {
     let Some(value) = top.take("routes") else {
         if least == Least::One {
             report.whole("the config has no route", format!("say where requests go: {ROUTE_EXAMPLE}"));
         }
-        return Vec::new();
+        return Default::default();
     };
-    let Some(table) = value.table("[routes.web]", report) else { return Vec::new() };
+    let Some(table) = value.table("[routes.web]", report) else { return Default::default() };
     if table.is_empty() && least == Least::One {
         report.wrong(value.span.clone(), "the config has no route", format!("say where requests go: {ROUTE_EXAMPLE}"));
     }
@@ -319,10 +319,24 @@ fn routes(
         let table = (name, table);
         let Some(mut route) = route::route(table, inherited, (&mut owners, pages), report) else { continue };
         route.policy.retry_after_max = route.policy.retry_after_max.or(inherited.retry_after_max);
-        routes.push(Arc::new(route));
+        routes.push(route);
     }
     routes.sort_by(|a, b| a.name.cmp(&b.name));
-    routes
+    let programs = programs_of(&mut routes);
+    report.at_most(MOST_TEMPLATES, programs.len(), "templates", value.key_span.clone());
+    (routes.into_iter().map(Arc::new).collect(), programs)
+}
+
+/// Returns the names of the routes' templates, each once, and gives the routes their indexes.
+fn programs_of(routes: &mut [RouteConfig]) -> Vec<String> {
+    let names = routes.iter().filter_map(|route| route.template.as_ref());
+    let names: BTreeSet<String> = names.map(|template| template.name.clone()).collect();
+    let names: Vec<String> = names.into_iter().collect();
+    for template in routes.iter_mut().filter_map(|route| route.template.as_mut()) {
+        let index = names.binary_search(&template.name).unwrap_or_default();
+        *template = Arc::new(ProgramTemplate { index, ..ProgramTemplate::clone(template) });
+    }
+    names
 }
 
 /// Time that requests in flight may still take after SIGTERM, unless the config says otherwise.
@@ -331,6 +345,9 @@ const MOST_WORKERS: u64 = 1024;
 const MOST_LISTENERS: usize = 64;
 /// Routes of one config, or of one flag file.
 pub(in crate::plan) const MOST_ROUTES: usize = 16 * 1024;
+
+/// Templates of all routes. Each page is rendered in each of them.
+const MOST_TEMPLATES: usize = 16;
 
 const ON_MISSING: [(&str, OnMissing); 2] = [("keep", OnMissing::Keep), ("open", OnMissing::Open)];
 const LEVELS: [(&str, LogLevel); 4] =

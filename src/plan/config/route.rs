@@ -15,7 +15,7 @@ use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
 use super::errors::Inherited;
 use super::route_page::RoutePages;
 use super::{Exception, Fixed, HostPattern, RouteConfig, Trust, Upstream, UpstreamAddress, WellKnown};
-use super::{address, errors, policy, values};
+use super::{address, errors, policy, template, values};
 
 /// Route that owns each host and path, with the place in the file where it claims them.
 #[derive(Default)]
@@ -40,6 +40,7 @@ pub(super) fn route<'d>(
     let dialect = section.take("dialect").and_then(|value| value.choice(&DIALECTS, report));
     let errors = section.take("errors").map(|value| errors::errors(&value, inherited, report));
     pages.read(value.key, section.take("page").as_ref(), report);
+    let template = section.take("template").and_then(|value| template::template(&value, report)).map(Arc::new);
     let policy = policy::policy(&mut section, upstreams.len(), report);
     section.finish(report, |key, inner| hint(value.key, key, inner));
     owners.claim(value.key, &value.key_span, &places, report);
@@ -54,6 +55,7 @@ pub(super) fn route<'d>(
         dialect,
         errors: errors.unwrap_or_else(|| inherited.errors.clone()),
         page: None,
+        template,
         policy,
     })
 }

@@ -82,14 +82,15 @@ impl<'g> RoutePages<'g> {
         }
     }
 
-    /// Gives each route its page. Routes with equal ones share it.
-    pub(super) fn assign(self, site: Option<&str>, routes: &mut [Arc<RouteConfig>], report: &mut Report<'_>) {
+    /// Gives each route its page. Routes with equal ones share it. The site and the programs are those of `general`.
+    pub(super) fn assign(self, general: &PageConfig, routes: &mut [Arc<RouteConfig>], report: &mut Report<'_>) {
         let mut distinct: Vec<Arc<PageConfig>> = Vec::new();
         let mut own: BTreeMap<&str, Arc<PageConfig>> = BTreeMap::new();
         let mut beyond = 0..0;
         for (name, (choice, span)) in &self.routes {
             let Choice::Own(page) = choice else { continue };
-            let page = PageConfig { site: site.map(str::to_owned), route: Some(name.clone()), ..(**page).clone() };
+            let (site, programs) = (general.site.clone(), general.programs.clone());
+            let page = PageConfig { site, programs, route: Some(name.clone()), ..(**page).clone() };
             let is_same =
                 |known: &&Arc<PageConfig>| PageConfig { route: page.route.clone(), ..(***known).clone() } == page;
             let page = distinct.iter().find(is_same).map(Arc::clone).unwrap_or_else(|| {

@@ -24,12 +24,14 @@ pub(crate) enum Sign {
     Asset,
     /// Type of the body.
     Body,
-    /// `Sec-Fetch-Dest: empty` or `X-Requested-With`.
+    /// `Sec-Fetch-Dest: empty`, `Sec-Fetch-Mode: cors` or `X-Requested-With`.
     Script,
     /// Nothing that tells.
     Nothing,
     /// `dialect` of the route.
     Route,
+    /// `template` of the route, where nothing tells.
+    Template,
 }
 
 impl Sign {
@@ -45,9 +47,10 @@ impl Sign {
             Self::Accept => "`Accept` names it",
             Self::Asset => "`Accept` names a picture, style, font, sound or film first",
             Self::Body => "`Accept` names nothing, and the request's own body has this type",
-            Self::Script => "`Accept` names nothing, and a script asks (`Sec-Fetch-Dest: empty` or `X-Requested-With`)",
+            Self::Script => "`Accept` names nothing, and a script asks (`Sec-Fetch-…` or `X-Requested-With`)",
             Self::Nothing => "`Accept` names none of the others",
             Self::Route => "the route has it as its `dialect`",
+            Self::Template => "`Accept` names none of the others, and the route has a `template`",
         }
     }
 
@@ -55,7 +58,9 @@ impl Sign {
     pub(crate) fn is_of_a_protocol(self) -> bool {
         match self {
             Self::Call | Self::Preflight | Self::Upgrade | Self::Part | Self::Soap | Self::Git => true,
-            Self::Accept | Self::Asset | Self::Body | Self::Script | Self::Nothing | Self::Route => false,
+            Self::Accept | Self::Asset | Self::Body | Self::Script | Self::Nothing | Self::Route | Self::Template => {
+                false
+            }
         }
     }
 }
@@ -117,8 +122,10 @@ pub(super) fn is_fetched_by_a_document(headers: &HeaderMap) -> bool {
 }
 
 /// Returns true if a script reads the answer: by `fetch` or `XMLHttpRequest`, which say so, or by a library that does.
+/// The `fetch` of Node says its mode alone.
 pub(super) fn is_of_a_script(headers: &HeaderMap) -> bool {
     headers.get(SEC_FETCH_DEST).is_some_and(|destination| destination == "empty")
+        || headers.get(SEC_FETCH_MODE).is_some_and(|mode| mode == "cors")
         || headers.contains_key(X_REQUESTED_WITH)
 }
 
@@ -165,6 +172,7 @@ const ASSETS: [&[u8]; 4] = [b"image/", b"font/", b"audio/", b"video/"];
 const GIT: &[u8] = b"application/x-git-";
 
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 /// Field of a browser that fetches a service worker's script
 /// (<https://w3c.github.io/ServiceWorker/#service-worker-script-request>).
 const SERVICE_WORKER: HeaderName = HeaderName::from_static("service-worker");

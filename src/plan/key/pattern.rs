@@ -63,6 +63,8 @@ pub(in crate::plan) const FRAMER: Pattern = Pattern::new(
     "https://app.example.com",
     r"^[Hh][Tt][Tt][Pp][Ss]?://(\*\.)?[A-Za-z0-9._\[\]-]+(:[0-9]{1,5})?$",
 );
+pub(in crate::plan) const PROGRAM: Pattern =
+    Pattern::new("name of a template", "openai.json", r"^[A-Za-z0-9_-][A-Za-z0-9._-]*\.(json|xml)$");
 pub(in crate::plan) const LINK: Pattern = Pattern::new(
     "link",
     "https://status.example.com",

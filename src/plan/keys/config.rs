@@ -2,7 +2,7 @@
 
 use super::super::key::pattern::{
     ADDRESS, COLOR, DIRECTORY, ENDPOINT, EXCEPTION as EXCEPTION_TEXT, FILE, FRAMER, HOST, LANGUAGE, ORIGIN, OWN_PREFIX,
-    PATH_PATTERN, PREFIX, PROXY, RAMP_POINT, RATE, UPSTREAM,
+    PATH_PATTERN, PREFIX, PROGRAM, PROXY, RAMP_POINT, RATE, UPSTREAM,
 };
 use super::super::key::{Absent, Form, Key, ROUTE_NAME, Rule, Table};
 use super::super::limits;
@@ -317,6 +317,13 @@ pub static ROUTE: Table = Table {
             Form::Either(&[Form::Table(&ROUTE_PAGE), Form::Text(&ROUTE_NAME)]),
             Absent::Means("that of `[page]`"),
             "Page of the route alone. A name shows the page of that route. At most 64 pages differ.",
+        ),
+        Key::new(
+            "template",
+            Form::Text(&PROGRAM),
+            Absent::Means("the problem document"),
+            "Form of the answers to programs, in the place of JSON (or XML): a built-in one such as `openai.json`, or a \
+             file in `programs/` of `pages`. A program that names no form gets it, too.",
         ),
         Key::new(
             "drain",

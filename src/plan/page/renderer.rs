@@ -19,11 +19,12 @@ use serde::Serialize;
 
 use super::super::accept::{self, Coding};
 use super::super::color::Color;
-use super::super::config::{ErrorStatus, Links, PageConfig};
+use super::super::config::{ErrorStatus, Links, PageConfig, ProgramFormat, RouteConfig};
 use super::super::dialect::{Dialect, Sign};
 use super::super::problem::Problem;
 use super::context::TemplateContext;
 use super::errors::{Case, ErrorPages, ErrorView, Fate};
+use super::forms::{self, PROGRAMS};
 use super::language::Language;
 use super::markup::Markup;
 use super::model::VersionedModel;
@@ -110,6 +111,7 @@ impl Renderer {
         let brand = Brand::new(config, logo);
         let own: Vec<&Source> = sources.files.iter().filter(|source| !source.name.starts_with(MESSAGES)).collect();
         let languages: Arc<[Language]> = languages.into();
+        problems.extend(forms::missing(&config.programs, &own, config_file));
         let own_templates = (!own.is_empty()).then(|| environment(&languages, &own, &mut problems));
         if problems.iter().any(Problem::is_error) || languages.is_empty() {
             return (None, problems);
@@ -152,35 +154,51 @@ impl Renderer {
         hasher.finish()
     }
 
-    /// Chooses the answer of a page for a request. `fixed` is the operator's form for the route, which replaces a
-    /// choice by `Accept`.
+    /// Chooses the answer of a page for a request. `fixed` is the operator's form, which replaces a choice by `Accept`.
     pub fn choose(&self, fixed: Option<Dialect>, method: &Method, query: Option<&str>, headers: &HeaderMap) -> Variant {
-        self.choose_by(fixed, method, query, headers).0
+        let (dialect, _) = self.choose_dialect(fixed, method, query, headers);
+        self.variant(dialect, headers)
     }
 
-    /// Like [`Renderer::choose`], with the sign that decided the dialect.
-    pub(crate) fn choose_by(
+    /// Chooses the answer of a route's page, with the sign that decided the dialect.
+    pub(crate) fn choose_for(
+        &self,
+        route: &RouteConfig,
+        method: &Method,
+        query: Option<&str>,
+        headers: &HeaderMap,
+    ) -> (Variant, Sign) {
+        let (dialect, sign) = match (self.choose_dialect(route.dialect, method, query, headers), &route.template) {
+            ((_, Sign::Nothing), Some(template)) => (template.format.dialect(), Sign::Template),
+            (chosen, _) => chosen,
+        };
+        (self.variant(dialect, headers), sign)
+    }
+
+    fn choose_dialect(
         &self,
         fixed: Option<Dialect>,
         method: &Method,
         query: Option<&str>,
         headers: &HeaderMap,
-    ) -> (Variant, Sign) {
-        let (mut dialect, mut sign) = Dialect::choose(method, query, headers);
+    ) -> (Dialect, Sign) {
+        let (mut dialect, sign) = Dialect::choose(method, query, headers);
         if dialect == Dialect::Events && !self.config.event_stream {
             dialect = Dialect::Problem;
         }
-        if let Some(fixed) = fixed
-            && !sign.is_of_a_protocol()
-            && dialect != Dialect::Events
-        {
-            (dialect, sign) = (fixed, Sign::Route);
+        match fixed {
+            Some(fixed) if !sign.is_of_a_protocol() && dialect != Dialect::Events => (fixed, Sign::Route),
+            Some(_) | None => (dialect, sign),
         }
+    }
+
+    /// Chooses the language and the coding for a dialect.
+    fn variant(&self, dialect: Dialect, headers: &HeaderMap) -> Variant {
         let fields = |name: HeaderName| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
         if !dialect.is_for_reading() {
-            return (Variant { dialect, language: 0, coding: Coding::Identity }, sign);
+            return Variant { dialect, language: 0, coding: Coding::Identity };
         }
-        (Variant { dialect, language: self.language(headers), coding: accept::coding(fields(ACCEPT_ENCODING)) }, sign)
+        Variant { dialect, language: self.language(headers), coding: accept::coding(fields(ACCEPT_ENCODING)) }
     }
 
     /// Chooses the language for a request; 0 is the default one.
@@ -268,7 +286,25 @@ impl Renderer {
             };
             Arc::new(Encodings::plain(rendered))
         };
-        LocalizedPage { encodings: Dialect::ALL.map(rendered).into() }
+        let encodings: Vec<Arc<Encodings>> = Dialect::ALL.map(rendered).into();
+        let programs = self.config.programs.iter().map(|name| match self.program(name, &context, language) {
+            Some(rendered) => Arc::new(Encodings::plain(rendered)),
+            None => {
+                Arc::clone(&encodings[ProgramFormat::of(name).map_or(Dialect::Json, ProgramFormat::dialect) as usize])
+            }
+        });
+        LocalizedPage { programs: programs.collect(), encodings }
+    }
+
+    /// Renders a route's template for programs; `None` if no program could read the outcome.
+    fn program(&self, name: &str, context: &Value, language: &Language) -> Option<Rendered> {
+        let format = ProgramFormat::of(name)?;
+        let text = self.render(&format!("{PROGRAMS}{name}"), context)?;
+        let content_type = match format {
+            ProgramFormat::Json => JSON,
+            ProgramFormat::Xml => XML,
+        };
+        forms::fault(format, &text).is_none().then(|| self.readable(content_type, text, language))
     }
 
     /// Renders a page for an error in one language. Answers that are the same in every language come from `first`, if there
@@ -310,7 +346,7 @@ impl Renderer {
             }
             Arc::new(Encodings::plain(rendered))
         };
-        LocalizedPage { encodings: Dialect::ALL.map(rendered).into() }
+        LocalizedPage { encodings: Dialect::ALL.map(rendered).into(), programs: Vec::new() }
     }
 
     fn error_context(&self, view: &ErrorView, language: &Language) -> Value {
@@ -505,6 +541,7 @@ const MARKDOWN: HeaderValue = HeaderValue::from_static("text/markdown; charset=u
 const PROBLEM_XML: HeaderValue = HeaderValue::from_static("application/problem+xml; charset=utf-8");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const XML: HeaderValue = HeaderValue::from_static("application/xml; charset=utf-8");
 const SOAP: HeaderValue = HeaderValue::from_static("text/xml; charset=utf-8");
 const SOAP_12: HeaderValue = HeaderValue::from_static("application/soap+xml; charset=utf-8");
 const SVG: HeaderValue = HeaderValue::from_static("image/svg+xml");

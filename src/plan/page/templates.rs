@@ -8,6 +8,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehav
 
 use super::super::config::{LANGUAGES, PageConfig};
 use super::super::problem::{Place, Problem, did_you_mean, quoted};
+use super::forms::{BUILT_IN, PROGRAMS};
 use super::language::{Language, Messages};
 use super::sources::{Source, Sources};
 use super::{filters, finished};
@@ -74,6 +75,7 @@ pub(super) fn environment(
     // Escaping is chosen by the template's name, and unknown names are escaped. The engine's default is the opposite.
     environment.set_auto_escape_callback(|name| match name.rsplit('.').next() {
         Some("txt" | "md" | "css" | "js") => AutoEscape::None,
+        Some("json") => AutoEscape::Json,
         _ => AutoEscape::Html,
     });
     let known = Arc::clone(languages);
@@ -114,7 +116,16 @@ pub(super) fn environment(
             problems.push(failed(&error, own));
         }
     }
-    for source in own.iter().filter(|source| !TEMPLATES.iter().any(|(name, _)| *name == source.name)) {
+    let built_in = BUILT_IN.iter().map(|(name, text)| (format!("{PROGRAMS}{name}"), *text));
+    let named = own.iter().filter(|source| source.name.starts_with(PROGRAMS));
+    // The operator's come last, and replace the built-in ones.
+    for (name, text) in built_in.chain(named.clone().map(|source| (source.name.clone(), source.text.as_str()))) {
+        if let Err(error) = environment.add_template_owned(name, text.to_owned()) {
+            problems.push(failed(&error, own));
+        }
+    }
+    let unknown = own.iter().filter(|source| !source.name.starts_with(PROGRAMS));
+    for source in unknown.filter(|source| !TEMPLATES.iter().any(|(name, _)| *name == source.name)) {
         let near = did_you_mean(&source.name, TEMPLATES.iter().map(|(name, _)| *name));
         let help =
             near.map_or_else(|| "no page includes it".to_owned(), |near| format!("did you mean {}?", quoted(near)));

@@ -366,3 +366,86 @@ fn no_template_is_too_deep() {
         assert!(!taken && problems.contains(longest), "{problems}");
     }
 }
+
+/// Renders every built-in template for programs, or one of the operator's.
+fn with_programs(names: &[&str], own: Option<(&str, &str)>) -> (Option<Renderer>, String) {
+    let programs = names.iter().map(|name| (*name).to_owned()).collect();
+    let config = super::super::config::PageConfig { programs, ..Default::default() };
+    let file = own.map(|(name, text)| Source {
+        name: format!("programs/{name}"),
+        path: format!("pages/programs/{name}"),
+        text: text.to_owned(),
+    });
+    let sources = Sources { files: file.into_iter().collect(), logo: None };
+    let (renderer, problems) = Renderer::new(&config, &sources, "backsoon.toml");
+    (renderer, problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))
+}
+
+#[test]
+fn every_template_for_programs_can_be_read_whatever_there_is_to_say() {
+    let names = forms::BUILT_IN.map(|(name, _)| name);
+    let (renderer, problems) = with_programs(&names, None);
+    let renderer = Arc::new(renderer.unwrap_or_else(|| panic!("{problems}")));
+    let mut shown = String::new();
+    for (sample, flags) in [
+        ("bare", samples::bare()),
+        ("brief", samples::brief(now())),
+        ("full", samples::full(now())),
+        ("worst", samples::worst(now())),
+    ] {
+        let page = page(&renderer, &flags);
+        for (index, name) in names.iter().enumerate() {
+            for language in 0..renderer.tags.len() {
+                let variant = Variant { dialect: Dialect::Json, language, coding: Coding::Brotli };
+                let text = text_of(page.program(index, variant));
+                let format = super::super::config::ProgramFormat::of(name).unwrap();
+                assert_eq!(forms::fault(format, text), None, "{name} {sample}");
+                assert!(!text.contains("urn:ietf:rfc:7807"), "{name} {sample}: the template was not taken");
+                if sample == "brief" && language == 0 {
+                    shown += &format!("## {name}\n{}\n", self::shown(page.program(index, variant)));
+                }
+            }
+        }
+    }
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn what_is_wrong_with_a_template_for_programs_is_told() {
+    let mut told = String::new();
+    for (what, name, text) in [
+        ("quotes of its own", "own.json", "{\"message\": \"{{ title }}\"}"),
+        ("a comma too many", "own.json", "{\n\"services\": [{% for s in services %}{{ s.name }},{% endfor %}]}"),
+        ("a misspelt field", "own.json", "{\"message\":\n{{ tilte }}}"),
+        ("what may be unknown", "own.json", "{\"until\": {{ until.iso }}}"),
+        ("nothing", "own.json", "{# later #}"),
+        ("a tag that is not closed", "own.xml", "<Error><Message>{{ title }}</Error>"),
+        ("an ampersand", "own.xml", "<Error>R & D</Error>"),
+        ("a good one", "own.json", "{\"m\": {{ title ~ \" \" ~ summary }}, \"u\": {{ until.iso if until else none }}}"),
+    ] {
+        let (renderer, problems) = with_programs(&[name], Some((name, text)));
+        let outcome = if renderer.is_some() { "taken" } else { "refused" };
+        told += &format!("## {what}: {outcome}\n{problems}\n\n");
+    }
+    for name in ["opanai.json", "soap.xml"] {
+        told += &format!("## no template {name}\n{}\n\n", with_programs(&[name], None).1);
+    }
+    insta::assert_snapshot!(told);
+}
+
+/// A template that passed its trial may still fail in earnest. A program must be able to read the answer all the same.
+#[test]
+fn where_a_template_for_programs_fails_in_earnest_the_problem_document_is_sent() {
+    let text = "{\"m\": {{ title }}{% if services|length > 100 %},{% endif %}}";
+    let (renderer, problems) = with_programs(&["own.json"], Some(("own.json", text)));
+    let renderer = Arc::new(renderer.unwrap_or_else(|| panic!("{problems}")));
+    let mut flags = samples::worst(now());
+    let variant = Variant { dialect: Dialect::Problem, language: 0, coding: Coding::Identity };
+    let sent = |flags: &Flags| -> serde_json::Value {
+        serde_json::from_str(text_of(page(&renderer, flags).program(0, variant))).unwrap()
+    };
+    assert_eq!(sent(&flags).as_object().unwrap().len(), 1);
+    let one = flags.windows[0].services[0].clone();
+    flags.windows[0].services.push(one);
+    assert_eq!(sent(&flags)["type"], "urn:backsoon:maintenance");
+}

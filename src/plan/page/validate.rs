@@ -8,10 +8,11 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::super::config::Framing;
+use super::super::config::{Framing, ProgramFormat};
 use super::super::flags::{Flags, Mode};
 use super::super::problem::Problem;
 use super::errors;
+use super::forms::{self, PROGRAMS};
 use super::markup::{Kind, Markup, Outside};
 use super::renderer::Renderer;
 use super::sources::Source;
@@ -36,6 +37,9 @@ pub(super) fn own(renderer: &Renderer, own: &[&Source], problems: &mut Vec<Probl
         for language in 0..renderer.tags.len() {
             for name in ["page.html", "page.txt", "page.md", "page.xml"] {
                 validation.check(name, renderer.try_template(name, &model, language));
+            }
+            for source in own.iter().filter(|source| source.name.starts_with(PROGRAMS)) {
+                validation.check_program(source, renderer.try_template(&source.name, &model, language));
             }
         }
     }
@@ -91,6 +95,20 @@ impl Validation<'_> {
             }
             Ok(_) => {}
         }
+    }
+
+    fn check_program(&mut self, source: &Source, rendered: Result<String, minijinja::Error>) {
+        let problem = match (rendered, ProgramFormat::of(&source.name)) {
+            (Err(error), _) => failed(&error, self.own),
+            (Ok(_), None) => return,
+            (Ok(text), Some(_)) if text.trim().is_empty() => blank(&source.path),
+            (Ok(text), Some(format)) => match forms::fault(format, &text) {
+                Some(fault) => forms::unreadable(source, format, fault),
+                None => return,
+            },
+        };
+        let line = problem.place.as_ref().map_or(0, |place| place.line);
+        self.found.entry((problem.file.clone(), line)).or_insert(problem);
     }
 }
 

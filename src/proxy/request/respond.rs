@@ -37,9 +37,9 @@ pub(crate) fn page<B>(
     context: &ResponseContext,
 ) -> Response<Body> {
     let renderer = &closure.page.look.renderer;
-    let chosen = renderer.choose(route.dialect, request.method(), request.uri().query(), request.headers());
+    let (chosen, _) = renderer.choose_for(route, request.method(), request.uri().query(), request.headers());
     let variant = timed(chosen);
-    let rendered = closure.page.rendered(variant);
+    let rendered = closure.rendered(variant);
     let mut response = answer(rendered.status, rendered, context);
     let answer = AnswerContext {
         headers: request.headers(),
@@ -57,7 +57,7 @@ pub(crate) fn page<B>(
 /// that it accepts is still known.
 pub(crate) fn drained_page(closure: &Closure, live: &Generation, context: &ResponseContext) -> Response<Body> {
     let variant = Variant { dialect: context.dialect(), language: 0, coding: Coding::Identity };
-    let rendered = closure.page.rendered(variant);
+    let rendered = closure.rendered(variant);
     let mut response = answer(rendered.status, rendered, context);
     let (headers, elapsed) = (&HeaderMap::new(), live.published.elapsed());
     // The head is gone, and with it the request's origin and whether it was a navigation.
@@ -109,10 +109,13 @@ pub(crate) fn status<B>(
     context: &ResponseContext,
 ) -> Response<Body> {
     let renderer = &route.renderer;
-    let choose = |fixed| renderer.choose(fixed, request.method(), request.uri().query(), request.headers());
+    let (method, query, headers) = (request.method(), request.uri().query(), request.headers());
     let mut response = match route.closure.as_ref().filter(|_| !admitted) {
-        Some(closure) => answer(StatusCode::OK, closure.page.rendered(choose(route.config.dialect)), context),
-        None => match route.running_page(choose(None)) {
+        Some(closure) => {
+            let (variant, _) = renderer.choose_for(&route.config, method, query, headers);
+            answer(StatusCode::OK, closure.rendered(variant), context)
+        }
+        None => match route.running_page(renderer.choose(None, method, query, headers)) {
             Some(page) => answer(StatusCode::OK, page, context),
             None => answer(StatusCode::OK, &Rendered::new(JSON, route.open.clone()), context),
         },

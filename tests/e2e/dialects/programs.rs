@@ -1,6 +1,9 @@
 //! Programs: the form of the answer by what their requests show, and what is in it.
 
+use std::process::Command;
+
 use super::{ask, closed, json};
+use crate::clients::{curl, has_curl, printed, python, script, skipped};
 use crate::support::{Backsoon, LISTEN, Response};
 
 const JSON: &str = "application/json";
@@ -28,6 +31,7 @@ fn a_program_that_accepts_anything_gets_what_it_sent_and_a_script_json() {
         (&["content-type: application/json", "accept: */*"][..], JSON),
         (&["content-type: application/vnd.api+json"], JSON),
         (&["sec-fetch-dest: empty", "accept: */*"], JSON),
+        (&["sec-fetch-mode: cors", "accept: */*"], JSON),
         (&["x-requested-with: XMLHttpRequest", "accept: */*"], JSON),
         (&["content-type: application/xml", "accept: */*"], XML),
         (&["content-type: text/xml"], XML),
@@ -167,4 +171,98 @@ fn the_operator_says_how_long_programs_are_told_to_wait_at_most() {
         let pushback = if path == "/" { "-1" } else { "3000" };
         assert_eq!(call.field("grpc-retry-pushback-ms"), Some(pushback), "{path}: {seen:?}");
     }
+}
+
+#[test]
+fn a_route_may_have_a_template_for_its_programs() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("pages/programs")).unwrap();
+    let own = "{\"why\": {{ title }}, \"retry_after\": {{ retry_after }}}";
+    std::fs::write(dir.path().join("pages/programs/own.json"), own).unwrap();
+    let route = |name: &str, more: &str| {
+        format!("[routes.{name}]\npath = \"/{name}\"\nupstream = \"http://127.0.0.1:1\"\n{more}\n")
+    };
+    let routes = [
+        route("openai", "template = \"openai.json\""),
+        route("own", "template = \"own.json\""),
+        route("s3", "template = \"s3.xml\""),
+        route("plain", ""),
+    ];
+    let backsoon = Backsoon::start_in(dir, &format!("pages = \"pages\"\n{LISTEN}{}", routes.concat()));
+    backsoon.flag("[routes]\n\"*\" = \"offline\"\n");
+    let ask = |path: &str, fields: &[&str]| ask(backsoon.address(), &format!("POST {path}"), fields);
+    for accept in ["accept: application/json", "accept: application/problem+json", "accept: */*", "x-own: 1"] {
+        let response = ask("/openai", &[accept]);
+        assert_eq!((response.status, content_type(&response)), (503, JSON), "{accept}");
+        let error = &json(&response.body)["error"];
+        assert_eq!(
+            (&error["type"], &error["code"], &error["param"]),
+            (&"server_error".into(), &"maintenance".into(), &json("null"))
+        );
+        assert!(error["message"].as_str().unwrap().starts_with("Paused for maintenance: "), "{error}");
+    }
+    // The time to come back is that of each answer, also with a space before it.
+    let response = ask("/own", &["accept: application/json"]);
+    let seconds: u64 = response.field("retry-after").unwrap().parse().unwrap();
+    assert_eq!(json(&response.body), serde_json::json!({ "why": "Paused for maintenance", "retry_after": seconds }));
+    let response = ask("/s3", &["accept: */*"]);
+    assert_eq!(content_type(&response), "application/xml; charset=utf-8");
+    assert!(response.body.contains("<Code>ServiceUnavailable</Code>"), "{}", response.body);
+    // Whoever names another form gets that.
+    for (path, field, expected) in [
+        ("/openai", "accept: text/html", "text/html; charset=utf-8"),
+        ("/openai", "accept: application/xml", XML),
+        ("/s3", "accept: application/json", JSON),
+        ("/openai", "content-type: application/grpc", "application/grpc"),
+        ("/plain", "accept: */*", LINE),
+    ] {
+        let response = ask(path, &[field]);
+        assert_eq!(content_type(&response), expected, "{path} {field}");
+        assert!(!response.body.contains("server_error"), "{path} {field}");
+    }
+    assert_eq!(json(&ask("/plain", &["accept: application/json"]).body)["type"], "urn:backsoon:maintenance");
+}
+
+#[test]
+fn requests_urllib3_and_xmlrpc_see_the_problem_and_wait_no_longer_than_the_operator_says() {
+    let Some(python) = python("requests, urllib3 and xmlrpc read a closed route") else { return };
+    let config = format!(
+        "{LISTEN}[routes.web]\nupstream = \"http://127.0.0.1:1\"\n\
+         [routes.short]\npath = \"/short\"\nupstream = \"http://127.0.0.1:1\"\nretry_after_max = \"1s\"\n\
+         [routes.openai]\npath = \"/openai\"\nupstream = \"http://127.0.0.1:1\"\ntemplate = \"openai.json\"\n"
+    );
+    let backsoon = Backsoon::start(&config);
+    backsoon.flag("[routes]\n\"*\" = { mode = \"offline\", message = \"Moving the database.\" }\n");
+    printed(script(&python, "closed_programs.py").arg(backsoon.url("")));
+}
+
+#[test]
+fn git_says_in_one_line_why_it_cannot_clone() {
+    if !Command::new("git").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        skipped("git is told in one line", "git is not installed");
+        return;
+    }
+    let backsoon = told();
+    let dir = tempfile::tempdir().unwrap();
+    let mut git = Command::new("git");
+    git.args(["-c", "http.proxy=", "clone", &backsoon.url("/a.git"), "clone"]).current_dir(dir.path());
+    let output = git.env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0").env("NO_PROXY", "*").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("503"), "{told}");
+    assert!(told.lines().filter(|line| line.starts_with("remote: ")).count() == 1, "{told}");
+}
+
+#[test]
+fn curl_that_sends_json_gets_json_and_one_that_fails_says_503() {
+    if !has_curl("curl that sends JSON gets JSON") {
+        return;
+    }
+    let backsoon = told();
+    let url = backsoon.url("/api");
+    let answer = curl(&["--json", "{}", "--header", "accept: */*", &url]);
+    let (body, _) = answer.rsplit_once(" HTTP/").unwrap();
+    assert_eq!(json(body)["type"], "urn:backsoon:maintenance");
+    let failed = Command::new("curl").args(["--disable", "-s", "-S", "-f", "--noproxy", "*", &url]).output().unwrap();
+    assert_eq!(failed.status.code(), Some(22), "{failed:?}");
+    assert!(String::from_utf8_lossy(&failed.stderr).contains("503"), "{failed:?}");
 }
