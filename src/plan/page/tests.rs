@@ -222,7 +222,7 @@ fn a_compressed_page_is_the_page() {
 }
 
 #[test]
-fn text_keeps_to_80_columns() {
+fn text_keeps_to_80_columns_and_cuts_no_word() {
     let renderer = Arc::new(Renderer::built_in());
     for flags in [samples::bare(), samples::brief(now()), samples::full(now())] {
         let page = page(&renderer, &flags);
@@ -232,6 +232,8 @@ fn text_keeps_to_80_columns() {
                 .filter(|line| line.width() > 80)
                 .collect();
             assert!(wide.is_empty(), "{tag}: {wide:#?}");
+            let cut = text_of(rendered(&page, &renderer, Dialect::Text, tag)).lines().find(|line| line.contains('…'));
+            assert_eq!(cut, None, "{tag}: a word is too long for its column");
         }
     }
 }
