@@ -3,6 +3,7 @@
 mod documents;
 
 mod imports;
+mod messages;
 mod words;
 
 use std::fs;

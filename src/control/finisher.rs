@@ -61,11 +61,15 @@ impl Finisher {
 
     /// Finishes the pages of a snapshot.
     pub(super) fn finish(&self, snapshot: &Snapshot) {
-        let finished = snapshot.pages.values().filter(|page| page.is_finished()).count();
+        let languages = |page: &Arc<Page>| page.look.renderer.tags.len();
+        let finished: usize = snapshot.pages.values().filter(|page| page.is_finished()).map(languages).sum();
         let unfinished = snapshot.pages.values().filter(|page| !page.is_finished());
         // Pages finished for earlier snapshots count as well; otherwise all pages would be finished over time.
-        let unfinished = unfinished.take(MOST_FINISHED.saturating_sub(finished));
         let renderer = &snapshot.renderer;
+        let unfinished = unfinished.scan(finished, |finished, page| {
+            *finished += languages(page);
+            (*finished <= MOST_FINISHED).then_some(page)
+        });
         let errors = (!renderer.is_finished()).then(|| Unfinished::Errors(Arc::clone(renderer)));
         let pages = unfinished.map(|page| Unfinished::Page(Arc::clone(page)));
         let pages: Vec<_> = errors.into_iter().chain(pages).collect();
@@ -101,5 +105,6 @@ impl FinishQueue {
 
 /// Niceness of the thread, so that the workers come first.
 const NICE: i32 = 10;
-/// Pages of one snapshot that are finished; others stay as published. A finished page takes up to one megabyte.
-const MOST_FINISHED: usize = 128;
+/// Pages of one snapshot, times the languages, that are finished; others stay as published. With twelve languages these are
+/// 64 pages of up to three megabytes.
+const MOST_FINISHED: usize = 768;

@@ -347,7 +347,7 @@ fn belongs_in_host(byte: u8) -> bool {
 }
 
 /// Languages of the built-in messages; the first is the default.
-pub const LANGUAGES: [&str; 6] = ["en", "de", "fr", "es", "ja", "ar"];
+pub const LANGUAGES: [&str; 12] = ["en", "de", "fr", "es", "ja", "ar", "pt-BR", "zh-Hans", "it", "nl", "pl", "ko"];
 
 const DEFAULT_PREFIX: &str = "/.backsoon";
 pub(super) const LONGEST_LINE: usize = 256;

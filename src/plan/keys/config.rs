@@ -206,7 +206,9 @@ pub static PAGE: Table = Table {
         Key::new(
             "languages",
             Form::OneOrArray(&Form::Text(&LANGUAGE), 1..=64),
-            Absent::Is("[\"en\", \"de\", \"fr\", \"es\", \"ja\", \"ar\"]"),
+            Absent::Is(
+                "[\"en\", \"de\", \"fr\", \"es\", \"ja\", \"ar\", \"pt-BR\", \"zh-Hans\", \"it\", \"nl\", \"pl\", \"ko\"]",
+            ),
             "Languages that are offered. One that is not built in needs a message file in `pages`.",
         ),
         Key::new("links", Form::Table(&LINKS), Absent::Is("{}"), "Links of the page."),

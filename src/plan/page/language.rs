@@ -197,7 +197,9 @@ impl Language {
 
     /// Returns a message whose key every language has; see [`Language::message`].
     pub(in crate::plan) fn own(&self, key: &str, arguments: &[(&str, String)]) -> String {
-        self.message(key, None, arguments).unwrap_or_default()
+        let message = self.message(key, None, arguments);
+        debug_assert!(message.is_some(), "no message {key}");
+        message.unwrap_or_default()
     }
 
     /// Writes a whole number, with the digits and the grouping of the language.
@@ -312,6 +314,8 @@ const MOST_ITEMS: usize = 32;
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::config::LANGUAGES;
+    use super::super::templates::MESSAGE_FILES;
     use super::*;
 
     fn language(tag: &str, more: &str) -> Language {
@@ -372,4 +376,105 @@ mod tests {
         let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(shown.join("\n\n"));
     }
+
+    fn built_in() -> Vec<(&'static str, Messages)> {
+        let parsed = MESSAGE_FILES.map(|(tag, text)| {
+            let (messages, problems) = Messages::parse(&format!("{tag}.toml"), text, None);
+            assert_eq!(problems, []);
+            (tag, messages.unwrap())
+        });
+        parsed.into()
+    }
+
+    /// Returns the categories that the whole numbers of a language need, and `other`, which every message has.
+    fn categories(tag: &str, messages: &Messages) -> Vec<&'static str> {
+        let language = Language::new(tag, messages.clone()).unwrap();
+        let needed: Vec<&str> = (0..=1000).chain([1_000_000]).map(|n| language.category(n)).collect();
+        CATEGORIES.into_iter().filter(|category| needed.contains(category) || *category == "other").collect()
+    }
+
+    #[test]
+    fn every_built_in_language_has_every_message_whole() {
+        let languages = built_in();
+        let (_, english) = &languages[0];
+        let tags: Vec<&str> = languages.iter().map(|(tag, _)| *tag).collect();
+        assert_eq!(tags, LANGUAGES);
+        let mut wrong = Vec::new();
+        for (tag, messages) in &languages {
+            wrong.extend(messages.missing(english).iter().map(|key| format!("{tag}: `{key}` is missing")));
+            wrong.extend(english.missing(messages).iter().map(|key| format!("{tag}: `{key}` is not in English")));
+            let categories = categories(tag, messages);
+            for (key, message) in &messages.0 {
+                let Some(model) = english.0.get(key) else { continue };
+                if message.placeholders() != model.placeholders() {
+                    let (own, model) = (message.placeholders(), model.placeholders());
+                    wrong.push(format!("{tag}: `{key}` has the placeholders {own:?}, and in English {model:?}"));
+                }
+                match (message, model) {
+                    (Message::Plural(forms), Message::Plural(_)) => {
+                        let has = |category| forms.iter().any(|(own, _)| *own == category);
+                        let lacking: Vec<_> = categories.iter().filter(|category| !has(**category)).collect();
+                        if !lacking.is_empty() {
+                            wrong.push(format!("{tag}: `{key}` lacks the forms {lacking:?}"));
+                        }
+                    }
+                    (Message::Text(_), Message::Text(_)) | (Message::List(_), Message::List(_)) => {}
+                    _ => wrong.push(format!("{tag}: `{key}` is of another kind than in English")),
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    /// A message that was copied and forgotten looks like a translation to every other test.
+    #[test]
+    fn no_message_is_still_in_english() {
+        let languages = built_in();
+        let (_, english) = &languages[0];
+        let has_words = |text: &str| {
+            // Nothing is left of a pattern without its placeholders, units and marks.
+            let mut words = text.split(['{', '}']).step_by(2).flat_map(|part| part.split(|c: char| !c.is_alphabetic()));
+            words.any(|word| !["", "d", "h", "min", "UTC"].contains(&word))
+        };
+        let mut same = Vec::new();
+        for (tag, messages) in languages.iter().skip(1) {
+            for (key, message) in &messages.0 {
+                let (text, is_word) = (messages.text(key), key != "dir");
+                if is_word && has_words(text) && matches!(message, Message::Text(_)) && text == english.text(key) {
+                    same.push(format!("{tag} {key}"));
+                }
+            }
+        }
+        same.sort_unstable();
+        assert_eq!(same, THE_SAME, "translate it, or list it here if it is the same word");
+    }
+
+    /// Words that are those of English, sorted.
+    const THE_SAME: [&str; 25] = [
+        "de col-region",
+        "de col-status",
+        "de in",
+        "de is-offline",
+        "de live",
+        "de region",
+        "de status",
+        "es error-label",
+        "fr badge-maintenance",
+        "fr col-service",
+        "fr mail-services",
+        "fr maintenance",
+        "fr news-untitled",
+        "fr services",
+        "fr site-now",
+        "nl badge-label",
+        "nl col-status",
+        "nl live",
+        "nl site-updates",
+        "nl status",
+        "pl col-region",
+        "pl region",
+        "pt-BR badge-label",
+        "pt-BR col-status",
+        "pt-BR status",
+    ];
 }

@@ -291,13 +291,19 @@ pub const SITE_MARKDOWN: &str = "site.md";
 pub const MESSAGES: &str = "messages/";
 
 /// Message files by language tag, in the order of [`LANGUAGES`].
-const MESSAGE_FILES: [(&str, &str); 6] = [
+pub(super) const MESSAGE_FILES: [(&str, &str); LANGUAGES.len()] = [
     ("en", include_str!("../../../pages/messages/en.toml")),
     ("de", include_str!("../../../pages/messages/de.toml")),
     ("fr", include_str!("../../../pages/messages/fr.toml")),
     ("es", include_str!("../../../pages/messages/es.toml")),
     ("ja", include_str!("../../../pages/messages/ja.toml")),
     ("ar", include_str!("../../../pages/messages/ar.toml")),
+    ("pt-BR", include_str!("../../../pages/messages/pt-BR.toml")),
+    ("zh-Hans", include_str!("../../../pages/messages/zh-Hans.toml")),
+    ("it", include_str!("../../../pages/messages/it.toml")),
+    ("nl", include_str!("../../../pages/messages/nl.toml")),
+    ("pl", include_str!("../../../pages/messages/pl.toml")),
+    ("ko", include_str!("../../../pages/messages/ko.toml")),
 ];
 
 /// Most steps of a template. The built-in page needs less than a tenth of it for the worst sample.

@@ -112,7 +112,7 @@ fn accessible(claim: &str, flags: &str) {
     let Some((axe, browser)) = equipped(claim) else { return };
     let proxy = story::proxy(story::BRAND);
     story::close(&proxy, flags);
-    for language in ["en", "de", "fr", "es", "ja", "ar"] {
+    for language in ["en", "de", "fr", "es", "ja", "ar", "pt-BR", "zh-Hans", "it", "nl", "pl", "ko"] {
         browser.speak(language);
         browser.go(&proxy.url("/shop"));
         browser.wait_for(LIVE);
