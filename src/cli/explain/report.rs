@@ -154,21 +154,9 @@ pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, request: &ExplainedR
             report.why = format!("`always_open` answers {}", quoted(exception));
         }
         Verdict::Own(resource, route) => {
-            let is_banner = matches!(resource, Resource::BannerScript | Resource::BannerData);
-            let has_none = is_banner && route.banner.is_none();
-            report.status = Some(if has_none { 404 } else { 200 });
             report.on_route(route, loaded, &path);
-            let what = match resource {
-                Resource::Events => "the events of the route's page",
-                Resource::Status => "the status of the route",
-                Resource::Badge => "the badge of the route",
-                Resource::BannerScript | Resource::BannerData if has_none => {
-                    "a banner, which `announce_banner` has off"
-                }
-                Resource::BannerScript => "the script of the route's banner",
-                Resource::BannerData => "the banner of the route for programs",
-                Resource::Bypass => "a link that lets its client pass the closed route, if it is good",
-            };
+            let (status, what) = own(resource, route);
+            report.status = Some(status);
             report.why = format!("{} is the proxy's own: {what}", quoted(snapshot.reserved.as_str()));
         }
         Verdict::Site(mount) => {
@@ -183,6 +171,22 @@ pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, request: &ExplainedR
         Verdict::Refuse(refusal) => report.refused(refusal, loaded),
     }
     report
+}
+
+/// Returns the status of one of the proxy's own resources, and what it is.
+fn own(resource: Resource, route: &Route) -> (u16, &'static str) {
+    let what = match resource {
+        Resource::Events => "the events of the route's page",
+        Resource::Status => "the status of the route",
+        Resource::Badge => "the badge of the route",
+        Resource::BannerScript | Resource::BannerData if route.banner.is_none() => {
+            return (404, "a banner, which `announce_banner` has off");
+        }
+        Resource::BannerScript => "the script of the route's banner",
+        Resource::BannerData => "the banner of the route for programs",
+        Resource::Bypass => "a link that lets its client pass the closed route, if it is good",
+    };
+    (200, what)
 }
 
 impl Report {
