@@ -72,33 +72,51 @@ pub fn suffix<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
 
 /// Chooses a language by `Accept-Language` (RFC 9110 section 12.5.4), and returns its index in `offers`.
 ///
-/// The ranges are tried in the order of their weights. A range matches the language itself, the language without its
-/// last subtags (`de` for `de-AT`: the look-up of RFC 4647 section 3.4), or a more specific one (`pt-BR` for `pt`).
-/// Returns `None` if no range matches, or if a `*` comes first.
+/// The ranges are tried in the order of their weights, each as [`nearest`] says. Returns `None` if no range matches, or
+/// if a `*` comes first.
 pub fn language<'a>(fields: impl Iterator<Item = &'a [u8]>, offers: &[impl AsRef<str>]) -> Option<usize> {
     let mut ranges: Vec<(&[u8], u16)> = items(fields).filter_map(weighted).filter(|(_, weight)| *weight > 0).collect();
     ranges.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
-    for (range, _) in ranges {
-        if range == b"*" {
-            return None;
-        }
-        let mut rest = range;
-        loop {
-            if let Some(found) = offers.iter().position(|offer| offer.as_ref().as_bytes().eq_ignore_ascii_case(rest)) {
-                return Some(found);
-            }
-            match rest.iter().rposition(|&byte| byte == b'-') {
-                Some(dash) => rest = &rest[..dash],
-                None => break,
-            }
-        }
-        let parent =
-            |offer: &str| offer.split('-').next().is_some_and(|own| own.as_bytes().eq_ignore_ascii_case(range));
-        if let Some(found) = offers.iter().position(|offer| parent(offer.as_ref())) {
+    let ranges = ranges.into_iter().map(|(range, _)| range).take_while(|range| *range != b"*");
+    ranges.filter_map(|range| nearest(range, offers.iter().map(AsRef::as_ref))).next()
+}
+
+/// Returns the index of the offer that is nearest to a language tag: the same tag, else the tag without its last subtags
+/// (`de` for `de-AT`: the look-up of RFC 4647 section 3.4), else the first offer of the same language, wherever it is
+/// spoken (`pt-BR` for `pt` and `pt-PT`), unless the two are written in different scripts (`zh-Hans` for `zh-TW`).
+pub fn nearest<'o>(tag: &[u8], mut offers: impl Iterator<Item = &'o str> + Clone) -> Option<usize> {
+    let mut rest = Some(tag);
+    while let Some(parent) = rest {
+        if let Some(found) = offers.clone().position(|offer| offer.as_bytes().eq_ignore_ascii_case(parent)) {
             return Some(found);
         }
+        rest = parent.iter().rposition(|&byte| byte == b'-').map(|dash| &parent[..dash]);
     }
-    None
+    let own = script(tag);
+    offers.position(|offer| {
+        let offer = offer.as_bytes();
+        let same_script = own.zip(script(offer)).is_none_or(|(own, other)| own.eq_ignore_ascii_case(other));
+        same_script && primary(offer).eq_ignore_ascii_case(primary(tag))
+    })
+}
+
+/// Returns the first subtag: the language alone.
+fn primary(tag: &[u8]) -> &[u8] {
+    tag.split(|&byte| byte == b'-').next().unwrap_or_default()
+}
+
+/// Returns the script that a tag names. Chinese is written as it is in the region of the tag (CLDR, likely subtags).
+fn script(tag: &[u8]) -> Option<&[u8]> {
+    let mut rest = tag.split(|&byte| byte == b'-').skip(1);
+    let next = rest.next()?;
+    let is = |wanted: &str| next.eq_ignore_ascii_case(wanted.as_bytes());
+    match next.len() {
+        4 if next.iter().all(u8::is_ascii_alphabetic) => Some(next),
+        2 if primary(tag).eq_ignore_ascii_case(b"zh") => {
+            Some(if ["TW", "HK", "MO"].into_iter().any(is) { b"Hant" } else { b"Hans" })
+        }
+        _ => None,
+    }
 }
 
 /// Chooses a coding by `Accept-Encoding` (RFC 9110 section 12.5.3): the greatest weight, then the smallest bytes. A
@@ -224,7 +242,7 @@ mod tests {
             ("fr-CH, fr;q=0.9, en;q=0.8, de;q=0.7, *;q=0.5", Some("en")),
             ("de;q=0.5, en;q=0.4", Some("de")),
             ("pt", Some("pt-BR")),
-            ("pt-PT", None),
+            ("PT-pt, en", Some("pt-BR")),
             ("xx, ar-EG;q=0.1", Some("ar")),
             ("*, de", None),
             ("de;q=0", None),
@@ -234,6 +252,30 @@ mod tests {
             let found = language([accept.as_bytes()].into_iter(), &offers).map(|index| offers[index]);
             assert_eq!(found, expected, "{accept}");
         }
+    }
+
+    #[test]
+    fn chinese_is_met_in_the_script_that_the_reader_reads() {
+        let both = ["en", "zh-Hans", "zh-Hant"];
+        for (accept, expected, without_hant) in [
+            ("zh", Some("zh-Hans"), Some("zh-Hans")),
+            ("zh-CN", Some("zh-Hans"), Some("zh-Hans")),
+            ("zh-sg, en;q=0.5", Some("zh-Hans"), Some("zh-Hans")),
+            ("zh-Hans-CN", Some("zh-Hans"), Some("zh-Hans")),
+            ("zh-hans-HK", Some("zh-Hans"), Some("zh-Hans")),
+            ("zh-TW", Some("zh-Hant"), None),
+            ("zh-HK, en;q=0.5", Some("zh-Hant"), Some("en")),
+            ("zh-Hant-MO", Some("zh-Hant"), None),
+            // What browsers in Taiwan send: any Chinese rather than English.
+            ("zh-TW,zh;q=0.9,en-US;q=0.8,en;q=0.7", Some("zh-Hant"), Some("zh-Hans")),
+        ] {
+            let found =
+                |offers: &[&'static str]| language([accept.as_bytes()].into_iter(), offers).map(|index| offers[index]);
+            assert_eq!((found(&both), found(&both[..2])), (expected, without_hant), "{accept}");
+        }
+        assert_eq!(language([&b"zh-MO"[..]].into_iter(), &["en", "zh-TW"]), Some(1));
+        assert_eq!(language([&b"sr"[..]].into_iter(), &["en", "sr-Latn"]), Some(1));
+        assert_eq!(language([&b"sr-Cyrl"[..]].into_iter(), &["en", "sr-Latn"]), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use toml::de::DeValue;
 
+use super::accept::nearest;
 use super::problem::quoted;
 use super::read::{Lines, Report, Value, in_order};
 
@@ -19,7 +20,7 @@ pub struct Text {
 }
 
 impl Text {
-    /// Returns the language of what [`Text::in_language`] returns: `tag` itself or its parent, else that of the plain text.
+    /// Returns the language of what [`Text::in_language`] returns: the [nearest] tag, else that of the plain text.
     /// `plain` is the language of texts that name none.
     pub fn language_for<'t>(&'t self, tag: &'t str, plain: &'t str) -> &'t str {
         let shown = self.in_language(tag);
@@ -27,18 +28,10 @@ impl Text {
         own.or(self.languages.first()).map_or(plain, |(own, _)| own)
     }
 
-    /// Returns the text in a language: in the same one, else in its parent (`de` for `de-AT`), else the plain one.
+    /// Returns the text in a language: that of the [nearest] tag, else the plain one.
     pub fn in_language(&self, tag: &str) -> &str {
-        let mut tag = tag;
-        loop {
-            if let Some((_, text)) = self.languages.iter().find(|(own, _)| own.eq_ignore_ascii_case(tag)) {
-                return text;
-            }
-            match tag.rfind('-') {
-                Some(dash) => tag = &tag[..dash],
-                None => return &self.plain,
-            }
-        }
+        let found = nearest(tag.as_bytes(), self.languages.iter().map(|(own, _)| own.as_str()));
+        found.and_then(|index| self.languages.get(index)).map_or(&self.plain, |(_, text)| text)
     }
 }
 
@@ -105,3 +98,16 @@ pub(super) fn is_language(tag: &str) -> bool {
 
 /// Most languages of one text, or of the page.
 pub(super) const MOST_LANGUAGES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_in_the_language_of_the_page_wherever_its_own_is_spoken() {
+        let languages = ["en-GB", "pt-PT", "zh-TW", "zh-CN"].map(|tag| (tag.to_owned(), format!("in {tag}")));
+        let text = Text { plain: "in en-GB".to_owned(), languages: languages.into() };
+        let shown = ["en", "pt-BR", "zh-Hans", "zh-Hant", "de"].map(|tag| text.in_language(tag));
+        assert_eq!(shown, ["in en-GB", "in pt-PT", "in zh-CN", "in zh-TW", "in en-GB"]);
+    }
+}
