@@ -141,7 +141,7 @@ es.addEventListener('page',e=>{const v=JSON.parse(e.data).version;post('page',v)
 set=p=>{paused=p;bit('paused',p?1:0);put(btn,w(p?'resume':'pause'));
 if(p){stop();clearTimeout(leave);leave=0;show('paused'{% if timed %},when('fresh'){% endif %})}else{show('live');pull();run()}},
 {# what depends on where the page is shown #}
-dress=()=>{const h=$('#host'),c=$('#code'),a=$('#again');if(h)put(h,location.hostname);
+dress=()=>{const h=$('#host'),c=$('#code'),a=$('#again');if(h&&!h.textContent)put(h,location.hostname);
 if(own!=here){if(c)c.remove();if(a)a.href=own}};
 try{ch=new BroadcastChannel('backsoon');ch.onmessage=hear}catch{}
 {% if timed %}

@@ -23,7 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::config::{Config, RouteConfig, Upstream};
 use super::flags::Flags;
 use super::lifecycle::{Desired, Observed, Phase, Reason, RouteInputs, RouteState, Transition};
-use super::page::{Look, Renderers};
+use super::page::Renderers;
 use super::pass::{Admission, Key, Keys};
 use super::snapshot::{LONG, Route, Snapshot, Source, Table};
 
@@ -138,7 +138,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
                 admission: admission(&inputs, turns, config),
                 notice: notices::notice(closure.as_deref(), &announced),
                 banner: banners.of(config, &announced),
-                running: pages.running(&draft.look, announced.first()),
+                running: pages.running(config, announced.first()),
                 open: notices::open(&announced, draft.wave.as_ref()),
                 wave: draft.wave.clone(),
                 announced,
@@ -258,7 +258,7 @@ fn draft_route<'i>(
         wave: waves::wave(inputs, config, before, &state, changes_at),
         cause: causes.filter(|_| is_shown).and_then(|causes| primary(&causes)),
         name: &config.name,
-        look: Look::from(inputs.renderers.of(config)),
+        config,
         policy: &config.policy,
         template: config.template.as_ref(),
         state,

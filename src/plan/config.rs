@@ -226,6 +226,16 @@ pub struct RouteConfig {
     pub policy: Policy,
 }
 
+impl RouteConfig {
+    /// Returns the host if the route is for one alone.
+    pub fn one_host(&self) -> Option<&str> {
+        match self.hosts.as_slice() {
+            [HostPattern::Exact(host)] => Some(host),
+            _ => None,
+        }
+    }
+}
+
 /// Path that a closed route keeps open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exception {

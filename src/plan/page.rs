@@ -39,7 +39,6 @@ pub use errors::Fate;
 pub use forms::PROGRAMS;
 pub(in crate::plan) use language::Language;
 pub use look::{Look, Renderers};
-use model::VersionedModel;
 pub use model::{Answer, LONGEST_RETRY, PageContent, PageModel, RETRY_WITHOUT_END, ServiceRow, Tone, Trouble};
 pub(in crate::plan) use programs::pushback;
 use rendered::Encodings;
@@ -108,8 +107,8 @@ impl Page {
     /// Renders the languages that the publication needs.
     pub fn new(model: Arc<PageModel>, now: Timestamp, look: Look, prerender: Prerender) -> Self {
         let renderer = &look.renderer;
-        let version = model.version(renderer.fingerprint);
-        let versioned = VersionedModel { model: &model, version, now };
+        let version = model.version(look.fingerprint());
+        let versioned = look.versioned(&model, version, now);
         let mut first = vec![renderer.localized(versioned, &renderer.languages[0], None)];
         if prerender == Prerender::EveryLanguage {
             for language in &renderer.languages[1..] {
@@ -126,7 +125,7 @@ impl Page {
             return;
         }
         let renderer = &self.look.renderer;
-        let versioned = VersionedModel { model: &self.model, version: self.version, now: self.now };
+        let versioned = self.look.versioned(&self.model, self.version, self.now);
         let localized = |(index, language): (usize, &Language)| match self.first.get(index) {
             Some(localized) => localized.compressed(),
             None => renderer.localized(versioned, language, self.first.first()).compressed(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::super::config::{Policy, ProgramTemplate};
+use super::super::config::{Policy, ProgramTemplate, RouteConfig};
 use super::super::flags::{Mode, Service, ServiceStatus, Window};
 use super::super::lifecycle::{self, Closing, Phase, RouteState, Transition};
 use super::super::page::{Look, Page, PageContent, PageModel, Prerender, ServiceRow, Trouble};
@@ -18,7 +18,7 @@ use super::{Inputs, steps};
 /// Route while it is being compiled: its state and everything that follows from it.
 pub(super) struct RouteDraft<'i> {
     pub(super) name: &'i str,
-    pub(super) look: Look,
+    pub(super) config: &'i RouteConfig,
     pub(super) policy: &'i Policy,
     pub(super) template: Option<&'i Arc<ProgramTemplate>>,
     pub(super) state: Arc<RouteState>,
@@ -112,8 +112,9 @@ impl<'i> Pages<'i> {
     }
 
     /// Returns the page of an open route, for people who ask for its status. All routes without an announcement share one.
-    pub(super) fn running(&mut self, look: &Look, announced: Option<&Announced>) -> Arc<Page> {
-        let now = self.inputs.now;
+    /// It shows no host, for which each route would have a page of its own.
+    pub(super) fn running(&mut self, config: &RouteConfig, announced: Option<&Announced>) -> Arc<Page> {
+        let (now, look) = (self.inputs.now, Look::from(self.inputs.renderers.of(config)));
         let key = |content| (look.clone(), Arc::new(PageModel::new(content, now)));
         if let Some(next) = announced {
             let title = self.inputs.flags.window(&next.id).and_then(|window| window.title.clone());
@@ -127,21 +128,21 @@ impl<'i> Pages<'i> {
     }
 
     fn page_of(&mut self, draft: &RouteDraft<'i>, closing: &Closing, until: Option<Timestamp>) -> Arc<Page> {
+        let look = Look::of(self.inputs.renderers.of(draft.config), draft.config);
         let (phase, trouble) = (shown_phase(draft.state.phase()), trouble(&draft.state, self.inputs.now));
         // Clients whom a suspended ramp has not admitted may not read either: they see the page as before.
         let shown = draft.state.suspended(draft.policy).map(|(before, _)| before.desired.mode);
         if trouble == Trouble::Found {
             let content = self.remembered(draft, closing).after_a_problem();
-            return self.page(&draft.look, PageModel::new(PageContent { phase, ..content }, self.inputs.now));
+            return self.page(&look, PageModel::new(PageContent { phase, ..content }, self.inputs.now));
         }
         let Some(cause) = draft.cause else {
             let content = self.remembered(draft, closing);
             let mode = shown.unwrap_or(content.mode);
             let content = PageContent { mode, phase, trouble, until, ..content };
-            return self.page(&draft.look, PageModel::new(content, self.inputs.now));
+            return self.page(&look, PageModel::new(content, self.inputs.now));
         };
-        let look = draft.look.clone();
-        let key = (look, cause.address(), shown.unwrap_or(closing.desired.mode), until, phase, trouble);
+        let key = (look.clone(), cause.address(), shown.unwrap_or(closing.desired.mode), until, phase, trouble);
         if let Some(page) = self.by_cause.get(&key) {
             return Arc::clone(page);
         }
@@ -156,7 +157,7 @@ impl<'i> Pages<'i> {
         };
         let mode = shown.unwrap_or(content.mode);
         let content = PageContent { mode, phase, trouble, ..content };
-        let page = self.page(&draft.look, PageModel::new(content, self.inputs.now));
+        let page = self.page(&look, PageModel::new(content, self.inputs.now));
         self.by_cause.insert(key, Arc::clone(&page));
         page
     }
@@ -192,8 +193,12 @@ impl<'i> Pages<'i> {
     fn page(&mut self, look: &Look, model: PageModel) -> Arc<Page> {
         let mode = model.content.mode;
         let mut key = (look.clone(), Arc::new(model));
+        if self.made.len() >= MOST_WITH_HOST && !self.made.contains_key(&key) {
+            key.0 = look.without_optional_host();
+        }
         if self.made.len() >= MOST_PAGES && !self.made.contains_key(&key) {
-            key.1 = Arc::new(PageModel::new(PageContent::bare(mode, None), self.inputs.now));
+            let bare = PageModel::new(PageContent::bare(mode, None), self.inputs.now);
+            key = (Look::from(&look.renderer), Arc::new(bare));
         }
         self.made_of(key)
     }
@@ -239,6 +244,10 @@ fn shown_phase(phase: Phase) -> Phase {
         Phase::Open | Phase::Closed | Phase::Verifying | Phase::Ramping => phase,
     }
 }
+
+/// Most pages of one snapshot that differ in the host that the built-in page shows for lack of a brand. With more, its
+/// script shows the host, so that a switch for a thousand hosts costs no more than one for one.
+const MOST_WITH_HOST: usize = 8;
 
 /// Most pages of one snapshot, because each takes time to render and memory. Further causes share a page without their
 /// texts, with the right `Retry-After`.

@@ -13,6 +13,10 @@ use super::model::{Counts, Eta, PageContent, ServiceRow, VersionedModel};
 pub(super) struct TemplateContext<'f> {
     lang: &'f str,
     dir: &'static str,
+    /// Name of the route. Set if a template shows it, as the next one.
+    pub route: Option<&'f str>,
+    /// Host of the route, if it has one alone.
+    pub host: Option<&'f str>,
     version: String,
     pub title: String,
     pub summary: Option<&'f str>,
@@ -108,7 +112,7 @@ struct ImpactView<'f> {
 impl<'f> TemplateContext<'f> {
     /// `plain` is the language of texts that name none.
     pub(super) fn new(page: VersionedModel<'f>, language: &'f Language, plain: &'f str) -> Self {
-        let VersionedModel { model, version, now } = page;
+        let VersionedModel { model, route, host, version, now } = page;
         let content = &model.content;
         let tag = language.tag.as_str();
         let own = |text: &'f Option<Text>| text.as_ref().map(|text| text.in_language(tag));
@@ -118,6 +122,8 @@ impl<'f> TemplateContext<'f> {
         Self {
             lang: tag,
             dir: if language.right_to_left { "rtl" } else { "ltr" },
+            route,
+            host,
             version: format!("{version:016x}"),
             title: own(&content.title).map_or_else(|| super::default_title(content, language), str::to_owned),
             summary: own(&content.summary),

@@ -174,6 +174,10 @@ pub struct PageModel {
 pub(super) struct VersionedModel<'m> {
     /// Content and timing.
     pub model: &'m PageModel,
+    /// Name of the route, if the page shows it.
+    pub route: Option<&'m str>,
+    /// Host of the route, if the page shows it.
+    pub host: Option<&'m str>,
     /// Version of the page.
     pub version: u64,
     /// Instant for which the page is made.

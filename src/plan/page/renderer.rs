@@ -32,7 +32,8 @@ use super::programs::{self, Wording};
 use super::rendered::{Encodings, Rendered, machine_answer, short};
 use super::sources::{Source, Sources};
 use super::templates::{
-    ERROR_HTML, ERROR_MARKDOWN, ERROR_TEXT, ERROR_XML, MESSAGES, SITE_HTML, environment, is_finished, languages, render,
+    ERROR_HTML, ERROR_MARKDOWN, ERROR_TEXT, ERROR_XML, MESSAGES, SITE_HTML, ShownNames, environment, is_finished,
+    languages, render, shown_names,
 };
 use super::{LocalizedPage, PageModel, Variant, validate};
 
@@ -48,6 +49,8 @@ pub struct Renderer {
     pub config: PageConfig,
     /// File of the page that is served as it stands, if the operator's `page.html` is no template.
     pub finished: Option<String>,
+    /// Names of a route that the pages show.
+    pub(in crate::plan) names: ShownNames,
     /// Warnings about the operator's files.
     pub remarks: Vec<Problem>,
     templates: Environment<'static>,
@@ -121,6 +124,7 @@ impl Renderer {
             templates: environment(&languages, &[], &mut problems),
             fallback: None,
             fingerprint: Self::fingerprint_of(config, sources),
+            names: ShownNames::default(),
             remarks: Vec::new(),
             config: config.clone(),
             finished: own.iter().find(|source| is_finished(source)).map(|source| source.path.clone()),
@@ -134,6 +138,7 @@ impl Renderer {
             renderer.fallback = Some(std::mem::replace(&mut renderer.templates, environment));
             validate::own(&renderer, &own, &mut problems);
         }
+        renderer.names = shown_names(&renderer.templates, &own, renderer.brand.name.is_some());
         renderer.badges = [false, true].map(|maintenance| renderer.make_badge(maintenance));
         renderer.errors =
             config.errors.then(|| ErrorPages::new(|case| renderer.localized_error(case, &renderer.languages[0], None)));
@@ -399,7 +404,9 @@ impl Renderer {
 
     /// Renders a template in the language of this index, without the built-in one as a fallback.
     pub(super) fn try_template(&self, name: &str, model: &PageModel, language: usize) -> Result<String, Error> {
-        let page = VersionedModel { model, version: 0, now: Timestamp::UNIX_EPOCH };
+        let named = model.content.message.is_some();
+        let (route, host) = (named.then_some("sample"), named.then_some("sample.example.com"));
+        let page = VersionedModel { model, route, host, version: 0, now: Timestamp::UNIX_EPOCH };
         let context = TemplateContext::new(page, &self.languages[language], &self.tags[0]);
         render(&self.templates, name, &self.context(context))
     }

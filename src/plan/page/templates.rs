@@ -137,6 +137,35 @@ pub(super) fn environment(
     environment
 }
 
+/// Names of a route that pages show. Routes that differ in them alone share a page if it shows none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::plan) struct ShownNames {
+    /// Name of the route, which own templates show.
+    pub route: bool,
+    /// Host, which own templates show.
+    pub host: bool,
+    /// Host, which the built-in page shows for lack of a brand.
+    pub unbranded_host: bool,
+}
+
+/// Finds the names that templates show.
+pub(super) fn shown_names(environment: &Environment<'_>, own: &[&Source], is_branded: bool) -> ShownNames {
+    let mut names = ShownNames::default();
+    for (name, _) in TEMPLATES.iter().filter(|(name, _)| ![SITE_HTML, SITE_TEXT, SITE_MARKDOWN].contains(name)) {
+        let Ok(template) = environment.get_template(name) else { continue };
+        let variables = template.undeclared_variables(false);
+        // `debug()` shows all there is.
+        let shows = |variable: &str| variables.contains(variable) || variables.contains("debug");
+        if own.iter().any(|source| source.name == *name) {
+            names.route |= shows("route");
+            names.host |= shows("host");
+        } else {
+            names.unbranded_host |= shows("host") && !is_branded;
+        }
+    }
+    names
+}
+
 /// Returns true if a file is a page that is served as it stands.
 pub(super) fn is_finished(source: &Source) -> bool {
     source.name == "page.html" && finished::is_finished(&source.text)

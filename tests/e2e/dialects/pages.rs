@@ -188,3 +188,19 @@ fn render_and_explain_know_the_page_of_a_route() {
     let output = run(dir.path(), &["explain", "http://blog.example.com/", "-H", "Accept: text/html"]);
     assert!(told(&output).contains("maintenance page of route `blog`, as html in de"), "{}", told(&output));
 }
+
+#[test]
+fn a_template_may_show_the_route_and_its_host() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path());
+    let template = "<title>{{ title }}</title><p>{{ brand.name }}: {{ route }} at {{ host or \"several\" }}.";
+    fs::write(dir.path().join("pages/page.html"), template).unwrap();
+    let backsoon = Backsoon::start_in(dir, &config(ROUTES));
+    let shown = |host: &str, path: &str| get(&backsoon, host, path, &["accept: text/html"]).body;
+    assert!(shown("shop.example.com", "/").contains("Shop: shop at shop.example.com."));
+    assert!(shown("shop.example.com", "/api").contains("Shop: shop-api at shop.example.com."));
+    assert!(shown("any.example.org", "/").contains("Example: web at several."));
+    assert!(shown("blog.example.com", "/").contains("One of Blog, de"), "a page that shows neither");
+    let output = run(backsoon.dir.path(), &["render", "--route", "shop-api"]);
+    assert!(told(&output).contains("Shop: shop-api at shop.example.com."), "{}", told(&output));
+}
