@@ -10,17 +10,16 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LANGUAGE, CONTENT_SECURITY_POLICY, LINK};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::header::{CONTENT_LANGUAGE, CONTENT_SECURITY_POLICY, LINK};
+use http::{HeaderValue, StatusCode};
 use jiff::Timestamp;
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, Error, context};
 use serde::Serialize;
 
-use super::super::accept::{self, Coding};
 use super::super::color::Color;
-use super::super::config::{ErrorStatus, Links, PageConfig, ProgramFormat, RouteConfig};
-use super::super::dialect::{Dialect, Sign};
+use super::super::config::{ErrorStatus, Links, PageConfig, ProgramFormat};
+use super::super::dialect::Dialect;
 use super::super::problem::Problem;
 use super::context::TemplateContext;
 use super::errors::{Case, ErrorPages, ErrorView, Fate};
@@ -157,59 +156,6 @@ impl Renderer {
         sources.logo.hash(&mut hasher);
         env!("CARGO_PKG_VERSION").hash(&mut hasher);
         hasher.finish()
-    }
-
-    /// Chooses the answer of a page for a request. `fixed` is the operator's form, which replaces a choice by `Accept`.
-    pub fn choose(&self, fixed: Option<Dialect>, method: &Method, query: Option<&str>, headers: &HeaderMap) -> Variant {
-        let (dialect, _) = self.choose_dialect(fixed, method, query, headers);
-        self.variant(dialect, headers)
-    }
-
-    /// Chooses the answer of a route's page, with the sign that decided the dialect.
-    pub(crate) fn choose_for(
-        &self,
-        route: &RouteConfig,
-        method: &Method,
-        query: Option<&str>,
-        headers: &HeaderMap,
-    ) -> (Variant, Sign) {
-        let (dialect, sign) = match (self.choose_dialect(route.dialect, method, query, headers), &route.template) {
-            ((_, Sign::Nothing), Some(template)) => (template.format.dialect(), Sign::Template),
-            (chosen, _) => chosen,
-        };
-        (self.variant(dialect, headers), sign)
-    }
-
-    fn choose_dialect(
-        &self,
-        fixed: Option<Dialect>,
-        method: &Method,
-        query: Option<&str>,
-        headers: &HeaderMap,
-    ) -> (Dialect, Sign) {
-        let (mut dialect, sign) = Dialect::choose(method, query, headers);
-        if dialect == Dialect::Events && !self.config.event_stream {
-            dialect = Dialect::Problem;
-        }
-        match fixed {
-            Some(fixed) if !sign.is_of_a_protocol() && dialect != Dialect::Events => (fixed, Sign::Route),
-            Some(_) | None => (dialect, sign),
-        }
-    }
-
-    /// Chooses the language and the coding for a dialect.
-    fn variant(&self, dialect: Dialect, headers: &HeaderMap) -> Variant {
-        let fields = |name: HeaderName| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
-        if !dialect.is_for_reading() {
-            return Variant { dialect, language: 0, coding: Coding::Identity };
-        }
-        Variant { dialect, language: self.language(headers), coding: accept::coding(fields(ACCEPT_ENCODING)) }
-    }
-
-    /// Chooses the language for a request; 0 is the default one.
-    pub fn language(&self, headers: &HeaderMap) -> usize {
-        let fields = headers.get_all(ACCEPT_LANGUAGE).into_iter().map(HeaderValue::as_bytes);
-        accept::language(fields, &self.tags).unwrap_or(0)
     }
 
     /// Returns the languages that are offered, the default one first.

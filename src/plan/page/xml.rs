@@ -7,7 +7,7 @@ pub(super) struct Element {
     pub name: String,
     /// Text between the tags, without that of the children.
     pub text: String,
-    pub children: Vec<Element>,
+    pub children: Vec<Self>,
 }
 
 /// Reads a document, and returns its root.
