@@ -42,10 +42,11 @@ impl Fate {
 /// Case that has a page of its own.
 pub(super) type Case = (ErrorStatus, Fate);
 
-/// Returns every case.
+/// Returns every case. A request that waits for a connection in vain has never left.
 pub(super) fn cases() -> impl Iterator<Item = Case> {
     let fates = [Fate::Nothing, Fate::Unsent, Fate::Unknown];
-    ErrorStatus::ALL.into_iter().flat_map(move |error| fates.map(|fate| (error, fate)))
+    let every = ErrorStatus::ALL.into_iter().flat_map(move |error| fates.map(|fate| (error, fate)));
+    every.filter(|case| *case != (ErrorStatus::Unavailable, Fate::Unknown))
 }
 
 /// Pages of one renderer.
@@ -87,7 +88,7 @@ impl ErrorPages {
         self.0.iter().all(|page| page.rest.get().is_some())
     }
 
-    /// Returns the chosen answer, or the nearest one as long as the pages are not finished.
+    /// Returns the chosen answer, or the nearest one as long as the pages are not finished; `None` if that is no case.
     pub(super) fn rendered(&self, case: Case, variant: Variant) -> Option<&Rendered> {
         let page = self.0.iter().find(|page| page.case == case)?;
         let localized = page.rest.get().and_then(|rest| rest.get(variant.language)).unwrap_or(&page.first);
