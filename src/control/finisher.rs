@@ -65,14 +65,20 @@ impl Finisher {
         let finished: usize = snapshot.pages.values().filter(|page| page.is_finished()).map(languages).sum();
         let unfinished = snapshot.pages.values().filter(|page| !page.is_finished());
         // Pages finished for earlier snapshots count as well; otherwise all pages would be finished over time.
-        let renderer = &snapshot.renderer;
         let unfinished = unfinished.scan(finished, |finished, page| {
             *finished += languages(page);
             (*finished <= MOST_FINISHED).then_some(page)
         });
-        let errors = (!renderer.is_finished()).then(|| Unfinished::Errors(Arc::clone(renderer)));
+        let mut renderers = vec![&snapshot.renderer];
+        for route in &snapshot.routes {
+            if !renderers.iter().any(|known| Arc::ptr_eq(known, &route.renderer)) {
+                renderers.push(&route.renderer);
+            }
+        }
+        let renderers = renderers.into_iter().rev().filter(|renderer| !renderer.is_finished());
+        let errors = renderers.map(|renderer| Unfinished::Errors(Arc::clone(renderer)));
         let pages = unfinished.map(|page| Unfinished::Page(Arc::clone(page)));
-        let pages: Vec<_> = errors.into_iter().chain(pages).collect();
+        let pages: Vec<_> = errors.chain(pages).collect();
         // Keep the old batch until the lock is released, and drop it then.
         let _old = mem::replace(&mut self.queue.work().pages, pages);
         self.queue.available.notify_one();

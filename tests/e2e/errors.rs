@@ -280,3 +280,18 @@ fn a_route_cannot_want_a_page_that_is_switched_off() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert!(!output.status.success() && said.contains("`[page]` has `errors = false`"), "{said}");
 }
+
+#[test]
+fn a_route_with_a_page_of_its_own_has_its_errors_in_that_look() {
+    let config = format!(
+        "{LISTEN}[page]\nbrand = \"Everybody\"\n[routes.web]\nupstream = \"{}\"\n\
+         [routes.shop]\npath = \"/shop\"\nupstream = \"{0}\"\npage = {{ brand = \"The shop\" }}\n",
+        refusing()
+    );
+    let proxy = Backsoon::start(&config);
+    let titled = |path: &str, name: &str| {
+        let answer = ask(&proxy, &format!("GET {path}"), &format!("{BROWSER}accept-language: de\r\n"));
+        answer.body.contains(&format!("<title>Der Dienst hat nicht geantwortet · {name}</title>"))
+    };
+    wait_for_page("the pages to be finished", || titled("/shop/cart", "The shop") && titled("/", "Everybody"));
+}

@@ -144,7 +144,8 @@ impl Exchange {
         let snapshot = &self.generation.snapshot;
         let route = self.record.route_name().and_then(|name| snapshot.route(name));
         let fixed = route.and_then(|route| route.config.dialect);
-        snapshot.renderer.error(status, self.context.fate(error), self.context.variant(&snapshot.renderer, fixed))
+        let renderer = route.map_or(&snapshot.renderer, |route| &route.renderer);
+        renderer.error(status, self.context.fate(error), self.context.variant(renderer, fixed))
     }
 
     /// Answers with an error.

@@ -411,7 +411,7 @@ impl UpstreamRequest {
         let protocol = switched.then(|| response.headers().get(UPGRADE).cloned()).flatten();
         clean(&mut response, fields, self.hop.trailers);
         let route = &generation.snapshot.routes[route];
-        let page = replace::page(response.status(), route, &generation, pass, &context);
+        let page = replace::page(response.status(), route, pass, &context);
         let head_only = context.head_only();
         if pass != Pass::Open || route.notice.is_some() {
             respond::add_notice(response.headers_mut(), route, pass, cookie.map(|cookie| *cookie));

@@ -8,7 +8,6 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
-use crate::live::Generation;
 use crate::plan::answer::PROXY_STATUS;
 use crate::plan::config::ErrorStatus;
 use crate::plan::dialect::Dialect;
@@ -26,13 +25,12 @@ use super::response_context::ResponseContext;
 ///
 /// Only a browser that opens a document gets the page. An app's error is a message to all other clients, and testers
 /// shall see it.
-pub(super) fn page<'g>(
+pub(super) fn page<'r>(
     status: StatusCode,
-    route: &Route,
-    generation: &'g Generation,
+    route: &'r Route,
     pass: Pass,
     context: &ResponseContext,
-) -> Option<&'g Rendered> {
+) -> Option<&'r Rendered> {
     if route.config.errors.upstream.is_empty() {
         return None;
     }
@@ -40,9 +38,8 @@ pub(super) fn page<'g>(
     if pass == Pass::Bypassed || !context.navigates() {
         return None;
     }
-    let renderer = &generation.snapshot.renderer;
-    let variant = context.variant(renderer, route.config.dialect);
-    let page = (variant.dialect == Dialect::Html).then(|| renderer.error(error, Fate::Nothing, variant));
+    let variant = context.variant(&route.renderer, route.config.dialect);
+    let page = (variant.dialect == Dialect::Html).then(|| route.renderer.error(error, Fate::Nothing, variant));
     page.flatten()
 }
 
