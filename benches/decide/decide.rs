@@ -190,7 +190,7 @@ fn pages(c: &mut Criterion) {
         let (config, _) = inputs(1);
         let page = || snapshot(&config, &flags, None, 1);
         group.bench_function(format!("new, {what}"), |b| b.iter_with_large_drop(page));
-        let finish = |snapshot: &Snapshot| snapshot.pages.values().for_each(|page| page.finish(&RENDERER));
+        let finish = |snapshot: &Snapshot| snapshot.pages.values().for_each(|page| page.finish());
         group.bench_function(format!("finish, {what}"), |b| {
             b.iter_batched_ref(page, |snapshot| finish(snapshot), BatchSize::PerIteration);
         });

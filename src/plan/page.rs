@@ -7,6 +7,7 @@
 //! pages also have the other languages. The rest follows within a second ([`Page::finish`]), so that an operator's edit
 //! does not wait for it.
 
+mod brand;
 mod choice;
 mod context;
 mod errors;

@@ -10,6 +10,7 @@ use crate::control::load::Loaded;
 use crate::plan::config::{HostPattern, RouteConfig};
 use crate::plan::flags::{Mode, Target};
 use crate::plan::methods::is_safe;
+use crate::plan::page::{Renderer, Variant};
 use crate::plan::pass::{self, PassReason};
 use crate::plan::path::normalize;
 use crate::plan::problem::quoted;
@@ -137,12 +138,10 @@ pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, request: &ExplainedR
             let (want, sign) =
                 renderer.choose_for(&route.config, &request.method, request.query.as_deref(), &request.headers);
             report.status = Some(closure.rendered(want).status.as_u16());
-            report.dialect = Some(want.dialect.as_str());
             report.dialect_by = Some(sign.as_str());
-            report.page.clone_from(&renderer.config.route);
+            report.on_page(renderer, want);
             let template = closure.template.as_ref().filter(|template| template.format.replaces(want.dialect));
             report.template = template.map(|template| template.name.clone());
-            report.language = want.dialect.is_for_reading().then(|| renderer.tags[want.language].clone());
             report.on_route(route, loaded, &path);
             let whys = [mode_reason(closure, request), not_passing(snapshot, route, closure, &head)];
             report.why = whys.into_iter().filter(|why| !why.is_empty()).collect::<Vec<_>>().join("; ");
@@ -190,6 +189,12 @@ fn own(resource: Resource, route: &Route) -> (u16, &'static str) {
 }
 
 impl Report {
+    fn on_page(&mut self, renderer: &Renderer, want: Variant) {
+        self.dialect = Some(want.dialect.as_str());
+        self.page.clone_from(&renderer.config.route);
+        self.language = want.dialect.is_for_reading().then(|| renderer.tags[want.language].clone());
+    }
+
     fn on_route(&mut self, route: &Route, loaded: &Loaded, path: &str) {
         let config = &route.config;
         self.route = Some(config.name.clone());

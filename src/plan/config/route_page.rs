@@ -57,11 +57,14 @@ impl<'g> RoutePages<'g> {
         let mut section = Section::new(&keys::ROUTE_PAGE, format!("the page of route {}", quoted(route)), span, table);
         let brand = section.take("brand").and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
         let logo = match section.take("logo") {
-            Some(value) => match value.inner {
-                DeValue::Boolean(shown) => general.logo.filter(|_| *shown),
-                _ => value.path("logo.svg", report),
-            },
             None => general.logo,
+            Some(value) => {
+                if let DeValue::Boolean(shown) = value.inner {
+                    general.logo.filter(|_| *shown)
+                } else {
+                    value.path("logo.svg", report)
+                }
+            }
         };
         let accent = section.take("accent").and_then(|value| page::accent(&value, report));
         let (language, languages) = page::languages(&mut section, report, general.languages);

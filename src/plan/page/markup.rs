@@ -34,10 +34,7 @@ impl Outside {
     /// no URL is taken as relative: a policy must not get words of its own from it.
     pub(super) fn origin(&self) -> Option<String> {
         let lower = self.target.to_ascii_lowercase();
-        let (scheme, rest) = match lower.split_once("//") {
-            Some((scheme @ ("https:" | "http:" | ""), rest)) => (scheme, rest),
-            _ => return None,
-        };
+        let Some((scheme @ ("https:" | "http:" | ""), rest)) = lower.split_once("//") else { return None };
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let is_host =
             |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']');

@@ -7,8 +7,6 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{CONTENT_LANGUAGE, CONTENT_SECURITY_POLICY, LINK};
 use http::{HeaderValue, StatusCode};
@@ -17,10 +15,10 @@ use minijinja::value::{Serde, Value};
 use minijinja::{Environment, Error, context};
 use serde::Serialize;
 
-use super::super::color::Color;
-use super::super::config::{ErrorStatus, Links, PageConfig, ProgramFormat};
+use super::super::config::{ErrorStatus, PageConfig, ProgramFormat};
 use super::super::dialect::Dialect;
 use super::super::problem::Problem;
+use super::brand::{Brand, data_url, link};
 use super::context::TemplateContext;
 use super::errors::{Case, ErrorPages, ErrorView, Fate};
 use super::forms::{self, PROGRAMS};
@@ -62,26 +60,6 @@ pub struct Renderer {
     badges: [Rendered; 2],
     /// Pages for errors; `None` if they are switched off.
     errors: Option<ErrorPages>,
-}
-
-/// Operator's brand, as templates see it.
-#[derive(Debug, Serialize)]
-struct Brand {
-    name: Option<String>,
-    logo: Option<String>,
-    links: LinksView,
-    channels: Vec<String>,
-    #[serde(skip)]
-    accent: [String; 2],
-}
-
-#[derive(Debug, Serialize)]
-struct LinksView {
-    home: Option<String>,
-    status: Option<String>,
-    feed: Option<String>,
-    subscribe: Option<String>,
-    help: Option<String>,
 }
 
 impl std::fmt::Debug for Renderer {
@@ -425,68 +403,10 @@ impl Renderer {
     }
 }
 
-impl Brand {
-    fn new(config: &PageConfig, logo: Option<String>) -> Self {
-        let Links { home, status, feed, subscribe, help, channels } = config.links.clone();
-        let site = |path: &str| config.site.as_ref().map(|site| format!("{site}{path}"));
-        let (feed, subscribe) = (feed.or_else(|| site("/")), subscribe.or_else(|| site("/subscribe")));
-        Self {
-            name: config.brand.clone(),
-            logo,
-            links: LinksView { home, status, feed, subscribe, help },
-            channels,
-            accent: Color::GROUNDS.map(|ground| config.accent.readable_on(ground).to_string()),
-        }
-    }
-}
-
-/// Returns the field `Link` of pages: the status site (RFC 8631), and its feeds.
-fn link(config: &PageConfig) -> Option<HeaderValue> {
-    let own = config.site.as_ref().map(|site| format!("{site}/"));
-    let status = config.links.status.clone().or(own).map(|url| format!("<{url}>; rel=\"status\""));
-    let feeds = config.site.iter().flat_map(|site| {
-        [("history.atom", "application/atom+xml"), ("maintenance.ics", "text/calendar")]
-            .map(|(file, kind)| format!("<{site}/{file}>; rel=\"alternate\"; type=\"{kind}\""))
-    });
-    let links: Vec<String> = status.into_iter().chain(feeds).collect();
-    if links.is_empty() { None } else { links.join(", ").parse().ok() }
-}
-
 /// Removes blanks at the ends of lines, which come from columns.
 fn trimmed(text: &str) -> String {
     text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
 }
-
-/// Turns a picture into a data URL.
-fn data_url(path: &str, bytes: &Bytes, problems: &mut Vec<Problem>) -> Option<String> {
-    let extension = path.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
-    let Some((_, kind)) = PICTURES.iter().find(|(known, _)| *known == extension) else {
-        let help = "a logo is an svg, png, jpg, webp, avif or gif file";
-        problems.push(Problem::error(path, "the logo is no picture that browsers show").help(help));
-        return None;
-    };
-    if bytes.len() > LARGEST_LOGO {
-        let message = format!("the logo has {} bytes, and at most {LARGEST_LOGO} are allowed", bytes.len());
-        problems.push(Problem::error(path, message).help("it is a part of every page: make it smaller"));
-        return None;
-    }
-    if bytes.len() > LARGE_LOGO {
-        let message = format!("the logo has {} bytes, which is more than the page itself", bytes.len());
-        problems.push(Problem::warning(path, message).help("it is a part of every page: a small SVG is best"));
-    }
-    Some(format!("data:{kind};base64,{}", STANDARD.encode(bytes)))
-}
-
-/// Media types of the pictures that browsers show, by extension.
-const PICTURES: [(&str, &str); 7] = [
-    ("svg", "image/svg+xml"),
-    ("png", "image/png"),
-    ("jpg", "image/jpeg"),
-    ("jpeg", "image/jpeg"),
-    ("webp", "image/webp"),
-    ("avif", "image/avif"),
-    ("gif", "image/gif"),
-];
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -498,7 +418,3 @@ const XML: HeaderValue = HeaderValue::from_static("application/xml; charset=utf-
 const SOAP: HeaderValue = HeaderValue::from_static("text/xml; charset=utf-8");
 const SOAP_12: HeaderValue = HeaderValue::from_static("application/soap+xml; charset=utf-8");
 const SVG: HeaderValue = HeaderValue::from_static("image/svg+xml");
-
-/// Most bytes of a logo; a page should stay below 14 kB.
-const LARGEST_LOGO: usize = 64 * 1024;
-const LARGE_LOGO: usize = 6 * 1024;
