@@ -112,8 +112,8 @@ pub struct Route {
     pub banner: Option<Arc<Banner>>,
     /// Body of the status resource while the route is open.
     pub open: Bytes,
-    /// Page that tells people that the route is open, and what is announced.
-    pub running: Arc<Page>,
+    /// Page that tells people that the route is open, and what is announced; `None` if there are too many.
+    pub running: Option<Arc<Page>>,
     /// Wave of watchers that come back now.
     pub wave: Option<Wave>,
     /// Closure and page; `None` while the route is open.
@@ -171,7 +171,8 @@ impl Route {
 
     /// Returns the page of the open route if a person asks for its status. Programs get [`Route::open`].
     pub(crate) fn running_page(&self, asked: Variant) -> Option<&Rendered> {
-        (asked.dialect == Dialect::Html).then(|| self.running.rendered(asked))
+        let page = self.running.as_ref().filter(|_| asked.dialect == Dialect::Html)?;
+        Some(page.rendered(asked))
     }
 
     /// Returns the event that tells watchers that the route is open for them.

@@ -11,7 +11,8 @@ use super::Inputs;
 /// Banners by their content.
 pub(super) struct Banners<'i> {
     inputs: &'i Inputs<'i>,
-    url: String,
+    /// URL of the status site, where the page of a route has no other link.
+    site: String,
     /// Banners of the previous snapshot, if they came from the same renderer.
     kept: Option<&'i HashMap<Arc<BannerModel>, Arc<Banner>>>,
     pub(super) made: HashMap<Arc<BannerModel>, Arc<Banner>>,
@@ -21,9 +22,8 @@ impl<'i> Banners<'i> {
     pub(super) fn new(inputs: &'i Inputs<'i>) -> Self {
         let previous = inputs.previous.filter(|previous| Arc::ptr_eq(&previous.renderer, &inputs.renderers.general));
         let (page, status) = (&inputs.config.page, &inputs.config.status);
-        let site = || format!("{}/", status.base(&page.prefix));
-        let url = page.links.status.clone().unwrap_or_else(site);
-        Self { inputs, url, kept: previous.map(|previous| &previous.banners), made: HashMap::new() }
+        let site = format!("{}/", status.base(&page.prefix));
+        Self { inputs, site, kept: previous.map(|previous| &previous.banners), made: HashMap::new() }
     }
 
     /// Returns the banner of a route, if it has one.
@@ -36,7 +36,8 @@ impl<'i> Banners<'i> {
                 starts: next.starts,
                 ends: next.ends,
             });
-            let model = BannerModel { url: self.url.clone(), windows: windows.collect() };
+            let link = self.inputs.renderers.of(config).config.links.status.as_ref();
+            let model = BannerModel { url: link.unwrap_or(&self.site).clone(), windows: windows.collect() };
             let known = self.made.get(&model).or_else(|| self.kept?.get(&model));
             let banner = known.map_or_else(|| self.make(model), Arc::clone);
             self.made.insert(Arc::clone(&banner.model), Arc::clone(&banner));

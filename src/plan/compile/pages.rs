@@ -75,6 +75,8 @@ pub(super) struct Pages<'i> {
     kept: Option<&'i Made>,
     pub(super) made: Made,
     by_cause: HashMap<Key, Arc<Page>>,
+    /// Number of pages of open routes.
+    running: usize,
 }
 
 impl<'i> Pages<'i> {
@@ -85,6 +87,7 @@ impl<'i> Pages<'i> {
             kept: inputs.previous.map(|previous| &previous.pages),
             made: HashMap::new(),
             by_cause: HashMap::new(),
+            running: 0,
         }
     }
 
@@ -111,20 +114,22 @@ impl<'i> Pages<'i> {
         }))
     }
 
-    /// Returns the page of an open route, for people who ask for its status. All routes without an announcement share one.
-    /// It shows no host, for which each route would have a page of its own.
-    pub(super) fn running(&mut self, config: &RouteConfig, announced: Option<&Announced>) -> Arc<Page> {
-        let (now, look) = (self.inputs.now, Look::from(self.inputs.renderers.of(config)));
-        let key = |content| (look.clone(), Arc::new(PageModel::new(content, now)));
-        if let Some(next) = announced {
+    /// Returns the page of an open route, for people who ask for its status. Routes that look alike and announce the same
+    /// share one; it shows no host, for which each route would have a page of its own. `None` if there are too many.
+    pub(super) fn running(&mut self, config: &RouteConfig, announced: Option<&Announced>) -> Option<Arc<Page>> {
+        let look = Look::from(self.inputs.renderers.of(config));
+        let content = announced.map_or_else(PageContent::running, |next| {
             let title = self.inputs.flags.window(&next.id).and_then(|window| window.title.clone());
-            let planned = (next.starts, next.ends);
-            let key = key(PageContent::announced(&next.id, title, next.mode, planned));
-            if self.made.len() < MOST_PAGES || self.made.contains_key(&key) {
-                return self.made_of(key);
+            PageContent::announced(&next.id, title, next.mode, (next.starts, next.ends))
+        });
+        let key = (look, Arc::new(PageModel::new(content, self.inputs.now)));
+        if !self.made.contains_key(&key) {
+            if self.running >= MOST_RUNNING {
+                return None;
             }
+            self.running += 1;
         }
-        self.made_of(key(PageContent::running()))
+        Some(self.made_of(key))
     }
 
     fn page_of(&mut self, draft: &RouteDraft<'i>, closing: &Closing, until: Option<Timestamp>) -> Arc<Page> {
@@ -253,7 +258,39 @@ const MOST_WITH_HOST: usize = 8;
 /// texts, with the right `Retry-After`.
 const MOST_PAGES: usize = 512;
 
+/// Most pages of open routes of one snapshot: few, unless many routes have a look of their own. Pages of closed routes
+/// must not wait for them to be finished.
+const MOST_RUNNING: usize = 32;
+
 /// Pages of one snapshot, times the languages, from which on they are rendered in the default language alone at first.
 /// With twelve languages, four pages are made in all of them. In six languages, a bare flag takes 0.3 ms and a full window
 /// 2.6 ms.
 const MOST_PRERENDERED: usize = 48;
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::config;
+    use super::super::super::rehearsal::Rehearsal;
+    use super::MOST_RUNNING;
+
+    #[test]
+    fn open_routes_share_a_page_and_no_more_of_them_are_made_than_may_be() {
+        let window = |n: usize| {
+            format!(
+                "[[windows]]\nid = \"w{n}\"\nroutes = {{ r{n} = \"offline\" }}\nstarts = 2026-05-20T14:00:00Z\n\
+                 ends = 2026-05-20T15:00:00Z\nannounce = \"48h\"\n"
+            )
+        };
+        let route = |n: usize| format!("[routes.r{n}]\nhost = \"h{n}\"\nupstream = \"http://a\"\n");
+        let routes: String = (0..50).map(route).collect();
+        let listen = "[[listen]]\naddress = \"127.0.0.1:80\"\n";
+        let (config, problems) = config::parse("backsoon.toml", &format!("{listen}{routes}"));
+        let mut proxy = Rehearsal::new(config.unwrap_or_else(|| panic!("{problems:?}")));
+        let now = "2026-05-19T14:00:00Z".parse().unwrap();
+        assert_eq!(proxy.compile(now).pages.len(), 1, "nothing is announced");
+        let windows: String = (0..50).map(window).collect();
+        let live = proxy.flag(&windows).compile(now);
+        assert_eq!(live.pages.len(), MOST_RUNNING);
+        assert_eq!(live.routes.iter().filter(|route| route.running.is_some()).count(), MOST_RUNNING);
+    }
+}
