@@ -141,6 +141,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::super::super::compile::{Inputs, Known, compile};
+    use super::super::super::lifecycle::Phase;
     use super::super::super::{config, flags};
     use super::super::{Source, Sources};
     use super::*;
@@ -159,7 +160,8 @@ mod tests {
         let inputs = Inputs { config, flags, renderers: &renderers, known, previous: None, now, generation: 1 };
         let snapshot = compile(inputs);
         let text = |name: &Option<Arc<str>>| name.as_ref().map(|name| name.to_string());
-        let names = snapshot.pages.values().map(|page| (text(&page.look.route), text(&page.look.host)));
+        let closed = snapshot.pages.values().filter(|page| page.model.content.phase != Phase::Open);
+        let names = closed.map(|page| (text(&page.look.route), text(&page.look.host)));
         let mut names: Vec<_> = names.collect();
         names.sort_unstable();
         names
