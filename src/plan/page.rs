@@ -7,6 +7,7 @@
 //! pages also have the other languages. The rest follows within a second ([`Page::finish`]), so that an operator's edit
 //! does not wait for it.
 
+mod answer;
 mod brand;
 mod choice;
 mod context;
@@ -37,11 +38,12 @@ use super::dialect::Dialect;
 use super::flags::Mode;
 use super::lifecycle::Phase;
 
+pub use answer::{Answer, Tone};
 pub use errors::Fate;
 pub use forms::PROGRAMS;
 pub(in crate::plan) use language::Language;
 pub use look::{Look, Renderers};
-pub use model::{Answer, LONGEST_RETRY, PageContent, PageModel, RETRY_WITHOUT_END, ServiceRow, Tone, Trouble};
+pub use model::{LONGEST_RETRY, PageContent, PageModel, RETRY_WITHOUT_END, ServiceRow, Trouble};
 pub(in crate::plan) use programs::pushback;
 use rendered::Encodings;
 pub use rendered::Rendered;

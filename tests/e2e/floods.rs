@@ -11,6 +11,7 @@ use crate::two::{
     MAX_CONCURRENT_STREAMS, NO_ERROR, PING, PROTOCOL_ERROR, REFUSED_STREAM, RST_STREAM, SETTINGS, Two, TwoUpstream,
     WINDOW_UPDATE, code, field, frame, get_block, has_status, post_block, request,
 };
+use crate::wire::FEW_PAGES;
 
 const REQUEST: u8 = END_HEADERS | END_STREAM;
 const CANCEL: [u8; 4] = 8_u32.to_be_bytes();
@@ -195,7 +196,7 @@ fn too_many_fields_are_431_and_cookie_crumbs_count_as_one() {
 fn streams_that_take_nothing_are_freed_and_pin_little_memory() {
     let upstream =
         Upstream::answering(&format!("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n{}", "x".repeat(100_000)));
-    let backsoon = Backsoon::before(&upstream.url(), "[limits]\nwrite = \"2s\"\n");
+    let backsoon = Backsoon::before(&upstream.url(), &format!("[limits]\nwrite = \"2s\"\n{FEW_PAGES}"));
     get(backsoon.address(), "/");
     let before = backsoon.resident();
     let block = get_block(&field("x", "y").repeat(90));

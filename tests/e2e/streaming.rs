@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::{Backsoon, Client, PATIENCE, Upstream, request, wait};
-use crate::wire::{Counts, SlowReader, alone, ended, next, observed, pour, reset, settled, stands_still};
+use crate::wire::{Counts, FEW_PAGES, SlowReader, alone, ended, next, observed, pour, reset, settled, stands_still};
 
 const UPLOAD: u64 = 200 * 1024 * 1024;
 
@@ -18,7 +18,7 @@ const HELD: u64 = 16 * 1024;
 #[test]
 fn a_large_upload_to_a_slow_upstream_is_held_back_in_constant_memory() {
     let (upstream, connections) = observed();
-    let backsoon = alone(&upstream.url(), "");
+    let backsoon = alone(&upstream.url(), FEW_PAGES);
     let mut client = Client::connect(backsoon.address());
     client.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {UPLOAD}\r\n\r\n"));
     let mut connection = next(&connections);
@@ -45,7 +45,7 @@ fn a_large_upload_to_a_slow_upstream_is_held_back_in_constant_memory() {
 #[test]
 fn a_large_download_to_a_slow_client_is_held_back_in_constant_memory() {
     let (upstream, connections) = observed();
-    let backsoon = alone(&upstream.url(), "");
+    let backsoon = alone(&upstream.url(), FEW_PAGES);
     let mut client = Client::connect(backsoon.address());
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     let mut connection = next(&connections);

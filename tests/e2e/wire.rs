@@ -17,6 +17,9 @@ pub fn alone(upstream: &str, more: &str) -> Backsoon {
     Backsoon::start(&format!("workers = 1\n{LISTEN}[routes.web]\nupstream = \"{upstream}\"\n{more}"))
 }
 
+/// Settings with which few pages are rendered after the start. They would be taken for memory that requests hold.
+pub const FEW_PAGES: &str = "[page]\nlanguages = \"en\"\nerrors = false\n";
+
 /// Like [`alone`], with several upstreams.
 pub fn balanced(upstreams: &[&str], more: &str) -> Backsoon {
     Backsoon::start(&format!("workers = 1\n{LISTEN}[routes.web]\nupstream = {upstreams:?}\n{more}"))

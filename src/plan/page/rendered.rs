@@ -168,7 +168,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 fn brotli(bytes: &[u8]) -> Vec<u8> {
     let mut compressed = Vec::with_capacity(bytes.len() / 2);
     let parameters = ::brotli::enc::BrotliEncoderParams {
-        quality: if bytes.len() < LITTLE { LITTLE_QUALITY } else { BROTLI_QUALITY },
+        quality: BROTLI_QUALITY,
         lgwin: 18,
         mode: ::brotli::enc::backward_references::BrotliEncoderMode::BROTLI_MODE_TEXT,
         size_hint: bytes.len(),
@@ -188,10 +188,6 @@ const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-det
 const USUAL_FIELDS: usize = 16;
 /// Fewest bytes that are worth compressing.
 const LEAST_COMPRESSED: usize = 512;
-/// Bytes below which a lower quality gives the same result, in a fifth of the time: 2,511 bytes in place of 2,510 of a
-/// page for an error.
-const LITTLE: usize = 8 * 1024;
-const LITTLE_QUALITY: i32 = 5;
 /// Quality, from 0 to 11. With 11 the demo page would have 8 % fewer bytes (7,557 instead of 8,190), for much more
 /// work.
-const BROTLI_QUALITY: i32 = 9;
+const BROTLI_QUALITY: i32 = 5;

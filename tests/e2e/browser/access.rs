@@ -77,7 +77,7 @@ fn no_page_is_wider_than_its_window(engine: Engine) {
     let Some(browser) = engine.start("pages that are no wider than their window") else { return };
     // WebKit asks for no other language.
     let languages = if engine == Engine::WebKit { vec!["en"] } else { vec!["en", "ar"] };
-    let proxy = story::proxy(story::BRAND);
+    let proxy = story::proxy(&format!("{}languages = [\"en\", \"ar\"]\n", story::BRAND));
     for (name, flags) in [("bare", story::BARE), ("full", &story::full()), ("worst", &story::worst())] {
         story::close(&proxy, flags);
         for language in &languages {

@@ -6,6 +6,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::wait;
+use crate::support::wait_for_page;
 use crate::wire::skipped;
 
 use super::classic::{chromium, webkit};
@@ -65,12 +66,13 @@ impl Engine {
             skipped(&format!("{claim}, in {self:?}"), &format!("there is no {}", missing.join(" and no ")));
             return None;
         }
+        let turn = Turn::take();
         let remote: Box<dyn Remote> = match self {
             Self::Chromium => Box::new(chromium(visitor)),
             Self::Firefox => Box::new(Window::open(&Firefox::shared(), visitor)),
             Self::WebKit => Box::new(webkit(visitor)),
         };
-        Some(Browser { engine: self, remote })
+        Some(Browser { engine: self, remote, _turn: turn })
     }
 
     fn needs(self) -> &'static [&'static str] {
@@ -122,7 +124,35 @@ pub trait Remote {
 pub struct Browser {
     pub engine: Engine,
     remote: Box<dyn Remote>,
+    /// Given back last, once the browser has ended.
+    _turn: Turn,
 }
+
+/// Right to have a browser. Each is busy with several processes, and too many at once keep each other, and all other
+/// tests, from being in time.
+struct Turn;
+
+impl Turn {
+    /// Waits until few enough browsers run. A test that has several goes on after a while, so that none waits for ever.
+    fn take() -> Self {
+        let busy = BROWSERS.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = BROWSERS.1.wait_timeout_while(busy, LONGEST_TURN, |busy| *busy >= MOST_BROWSERS);
+        *free.unwrap_or_else(PoisonError::into_inner).0 += 1;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *BROWSERS.0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        BROWSERS.1.notify_one();
+    }
+}
+
+/// Number of browsers that run.
+static BROWSERS: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+const MOST_BROWSERS: usize = 2;
+const LONGEST_TURN: Duration = Duration::from_secs(120);
 
 impl Browser {
     /// Starts Chromium, or reports which claim was not shown for lack of it.
@@ -163,7 +193,7 @@ impl Browser {
     /// Waits until an expression is true, in whatever page is open by then.
     pub fn wait_for(&self, expression: &str) {
         let script = format!("return Boolean({expression})");
-        wait(expression, || self.remote.run(&script) == Ok(Value::Bool(true)));
+        wait_for_page(expression, || self.remote.run(&script) == Ok(Value::Bool(true)));
     }
 
     /// Clicks the visible element that a selector finds.

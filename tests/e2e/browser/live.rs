@@ -98,7 +98,7 @@ fn times_are_told_by_the_clock_of_the_visitor_in_every_language() {
     let proxy = story::proxy("");
     story::close(&proxy, &until("2999-12-31T20:00:00Z"));
     for (zone, language, local) in [
-        ("America/New_York", "de", "Wieder da um 31. Dez., 15:00"),
+        ("America/New_York", "de", "Wieder da: 31. Dez., 15:00"),
         ("Asia/Tokyo", "ja", "1月1日 05:00 に再開見込み"),
         ("UTC", "en", "Back at 31 Dec, 20:00"),
     ] {

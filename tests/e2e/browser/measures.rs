@@ -44,7 +44,7 @@ fn nothing_moves_when_a_step_is_done() {
             "window.shifts = [];
              const told = list => list.getEntries().forEach(shift =>
                 shifts.push([shift.value, ...shift.sources.map(source => source.node?.outerHTML?.slice(0, 80))]));
-             new PerformanceObserver(told).observe({ type: 'layout-shift', buffered: true })",
+             new PerformanceObserver(told).observe({ type: 'layout-shift' })",
         );
         story::close(&proxy, &story::later(&full));
         browser.wait_for("document.querySelector('#timeline [aria-current] b')?.innerText.startsWith('Smoke')");
