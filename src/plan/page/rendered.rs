@@ -188,6 +188,6 @@ const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-det
 const USUAL_FIELDS: usize = 16;
 /// Fewest bytes that are worth compressing.
 const LEAST_COMPRESSED: usize = 512;
-/// Quality, from 0 to 11. With 11 the demo page would have 8 % fewer bytes (7,557 instead of 8,190), for much more
-/// work.
+/// Quality, from 0 to 11. The page with everything has 9,571 bytes with it, and 9,542 with 9, which makes finishing its
+/// twelve languages take three times as long.
 const BROTLI_QUALITY: i32 = 5;

@@ -88,7 +88,7 @@ fn a_banner_is_read_from_right_to_left_and_on_a_small_screen() {
 
 /// Leaves a picture for people.
 fn picture(browser: &Browser, name: &str) {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/pages");
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("pages");
     fs::create_dir_all(&dir).unwrap();
     fs::write(dir.join(format!("{name}.png")), browser.picture(1000)).unwrap();
 }
