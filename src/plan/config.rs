@@ -6,6 +6,7 @@ mod destination;
 mod digest;
 mod endpoint;
 mod errors;
+mod foreign;
 mod guard;
 mod kind;
 mod mail;

@@ -19,12 +19,12 @@ use super::{
     Access, Address, Config, Endpoint, Listen, Log, LogLevel, MOST_REPLICAS, OnMissing, PageConfig, ProgramTemplate,
     RouteConfig, Serves, StatusConfig, StoreConfig, TlsFiles, TrustedProxies,
 };
-use super::{address, mail, notify, page, route, status, values};
+use super::{address, foreign, mail, notify, page, route, status, values};
 
 /// Parses a config.
 pub(super) fn config(file: &Path, text: &str) -> (Option<Config>, Vec<Problem>) {
     let name = file.display().to_string();
-    let mut report = Report::new(&name, text).beside(file);
+    let mut report = Report::new(&name, text).beside(file).knowing(foreign::correction);
     let Some(table) = document(text, &mut report) else {
         let (_, problems) = report.finish(());
         return (None, problems);

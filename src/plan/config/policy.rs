@@ -10,7 +10,7 @@ use toml::de::DeValue;
 
 use super::super::keys;
 use super::super::path::{PathPattern, normalize};
-use super::super::problem::{did_you_mean, quoted};
+use super::super::problem::quoted;
 use super::super::read::{Lines, Report, Section, Value, no_hint};
 use super::checks::{self, Check, HealthCheck, Quorum};
 use super::guard::{Guard, guard};
@@ -177,11 +177,6 @@ pub(super) fn policy(section: &mut Section<'_>, upstreams: usize, report: &mut R
     }
 }
 
-/// Returns true if a key is probably one of these.
-pub(super) fn is_near(key: &str) -> bool {
-    did_you_mean(key, KEYS).is_some()
-}
-
 fn streams(value: &Value<'_>, report: &mut Report<'_>) -> Option<Streams> {
     match value.string("10s", report)? {
         "keep" => Some(Streams::Keep),
@@ -331,23 +326,6 @@ fn field_name(value: &Value<'_>, report: &mut Report<'_>) -> Option<HeaderName> 
     report.wrong(value.span.clone(), format!("{} is not the name of a header field for a secret", quoted(text)), help);
     None
 }
-
-const KEYS: [&str; 14] = [
-    "drain",
-    "retry_after_max",
-    "streams",
-    "ramp",
-    "ramp_group",
-    "hold",
-    "announce_banner",
-    "verify",
-    "quorum",
-    "health",
-    "guard",
-    "bypass",
-    "cookie_secure",
-    "read_only",
-];
 
 /// Fields that cannot carry a secret, because they have another meaning.
 const TAKEN: [&str; 8] =

@@ -80,22 +80,17 @@ pub(in crate::plan) fn route_name<'n>(name: &'n str, span: &Range<usize>, report
 
 /// Returns a correction for an unknown key of a route.
 fn hint(route: &str, key: &str, value: &DeValue<'_>) -> Option<String> {
-    if value.is_table() && !policy::is_near(key) {
+    if value.get("upstream").is_some() {
         let name = format!("[routes.\"{route}.{key}\"]");
         return Some(format!("if the route's name has a dot, quote it: {}", quoted(&name)));
     }
-    let meant = match key {
-        "backend" | "target" | "origin" | "server" | "proxy_pass" | "url" => "upstream",
-        "domain" | "server_name" | "vhost" => "host",
-        "location" | "prefix" => "path",
-        "mode" | "until" | "message" => return Some(format!("`{key}` belongs in the flag file")),
-        "listen" | "tls" | "admin" | "log" | "limits" | "workers" | "trusted_proxies" | "maintenance"
-        | "on_missing" => {
-            return Some(format!("`{key}` is not a route's: write it above the first `[routes.NAME]` line"));
+    match key {
+        "mode" | "until" | "message" => Some(format!("`{key}` belongs in the flag file")),
+        "listen" | "admin" | "log" | "limits" | "workers" | "trusted_proxies" | "maintenance" | "on_missing" => {
+            Some(format!("`{key}` is not a route's: write it above the first `[routes.NAME]` line"))
         }
-        _ => return None,
-    };
-    Some(did_you_mean_text(meant))
+        _ => None,
+    }
 }
 
 /// Hosts and paths of a route.

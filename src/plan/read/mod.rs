@@ -3,6 +3,7 @@
 //! A result counts only if no problem was reported. A bad value leaves its default, so that the rest of the file is
 //! still read.
 
+mod notation;
 mod syntax;
 mod value;
 
@@ -22,12 +23,17 @@ use super::words;
 pub(super) use syntax::document;
 pub(super) use value::{Lines, Value};
 
+/// Function that returns the correction for an unknown key of a table.
+pub(super) type Correction = fn(&'static Table, &str) -> Option<String>;
+
 /// Collector of the problems of one file.
 pub(super) struct Report<'t> {
     file: &'t str,
     /// Folder for relative paths in the file.
     folder: &'t Path,
     lines: TextLines<'t>,
+    /// Corrections for unknown keys that are known elsewhere.
+    corrections: Correction,
     problems: Vec<Problem>,
     /// Number of problems after [`MOST_PROBLEMS`].
     unshown: usize,
@@ -35,7 +41,13 @@ pub(super) struct Report<'t> {
 
 impl<'t> Report<'t> {
     pub(super) fn new(file: &'t str, text: &'t str) -> Self {
-        Self { file, folder: Path::new(""), lines: TextLines::of(text), problems: Vec::new(), unshown: 0 }
+        let lines = TextLines::of(text);
+        Self { file, folder: Path::new(""), lines, corrections: |_, _| None, problems: Vec::new(), unshown: 0 }
+    }
+
+    /// Sets the corrections for unknown keys that are known elsewhere, which come before likeness.
+    pub(super) fn knowing(self, corrections: Correction) -> Self {
+        Self { corrections, ..self }
     }
 
     /// Sets the folder for relative paths to that of `file`.
@@ -174,6 +186,7 @@ impl<'d> Section<'d> {
             }
             let message = format!("unknown key {} in {}", quoted(key.get_ref()), self.name);
             let hint = hint(key.get_ref(), value.get_ref());
+            let hint = hint.or_else(|| (report.corrections)(self.keys, key.get_ref()));
             understood += usize::from(hint.is_some());
             let help = hint.unwrap_or_else(|| self.suggest(key.get_ref()));
             report.wrong(key.span(), message, help.clone());

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use toml::de::{DeTable, Error};
 
+use super::notation::Notation;
 use super::{Report, quoted};
 
 /// Parses a text. The first error of each line is reported, except for errors that follow from another.
@@ -20,6 +21,10 @@ pub(in crate::plan) fn document<'t>(text: &'t str, report: &mut Report<'_>) -> O
     let (document, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
         return Some(document.into_inner());
+    }
+    if let Some((notation, span)) = Notation::of(text) {
+        report.wrong(span, format!("this is {}; TOML is wanted", notation.name()), TOML_HELP);
+        return None;
     }
     for error in first_of_each_line(&errors, text, report) {
         if error.span().is_none() || error.message().starts_with(TOO_DEEP) {
