@@ -9,6 +9,7 @@ mod errors;
 mod foreign;
 mod guard;
 mod kind;
+mod log;
 mod mail;
 mod notify;
 mod page;
@@ -40,6 +41,7 @@ pub use endpoint::{ENDPOINT_HELP, Endpoint, MOST_REPLICAS};
 pub use errors::{ErrorStatus, Errors};
 pub use guard::{Bound, Guard, HANGS, Latency, Measurement, OnBreach, Readiness};
 pub use kind::EventKind;
+pub use log::{Access, Log, LogField, LogFields, LogFormat, LogLevel};
 pub use mail::{DkimConfig, MailConfig, MailLogin, MailServer, MailTls, Mailbox, is_address};
 pub use notify::{MAIL_HELP, Notify, To};
 pub use page::{Framing, LANGUAGES, Links, Origins, PageConfig};
@@ -159,43 +161,6 @@ pub struct TrustedProxies {
     pub networks: Vec<IpNet>,
     /// `"unix:"` in the list: peers on a unix socket, which have no address.
     pub unix: bool,
-}
-
-/// Settings of `[log]`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Log {
-    /// Least severe level that is logged: `error`, `warn`, `info` or `debug`.
-    pub level: LogLevel,
-    /// Requests that the access log records.
-    pub access: Access,
-    /// File of the access log; `None` is standard output.
-    pub access_file: Option<PathBuf>,
-}
-
-/// Least severe level that is logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogLevel {
-    /// Something that a person must act on.
-    Error,
-    /// Something wrong that was handled.
-    Warn,
-    /// A change of the process: started, published, drained.
-    #[default]
-    Info,
-    /// Every connection.
-    Debug,
-}
-
-/// Requests that the access log records: `access = "off" | "full" | 0.01`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Access {
-    /// No request.
-    #[default]
-    Off,
-    /// A random share of them, above 0 and below 1.
-    Sampled(f64),
-    /// Every request.
-    Full,
 }
 
 /// Settings of one `[routes.NAME]`.

@@ -7,7 +7,7 @@
 //!               └─▶ answered, then as `AfterAnswer` says: kept, closed, or taken over
 //! ```
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Version;
+use rustls::{ProtocolVersion, ServerConnection};
 use tokio::time::Instant;
 
 use crate::plan::config::Serves;
@@ -34,6 +35,8 @@ pub(crate) struct ClientConnection {
     /// The connection's number among those of its worker.
     pub(crate) id: Cell<u64>,
     pub(crate) peer: Peer,
+    /// The client's TLS session, once there is one.
+    pub(crate) tls: OnceCell<TlsSession>,
     /// The content of its listener.
     pub(crate) serves: Serves,
     pub(crate) activity: Rc<Activity>,
@@ -56,6 +59,25 @@ pub(crate) struct ClientConnection {
     /// HTTP/2: the streams.
     streams: Streams,
     waker: RefCell<Option<Waker>>,
+}
+
+/// Facts about a client's TLS session, for the access log.
+#[derive(Debug)]
+pub(crate) struct TlsSession {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub(crate) version: &'static str,
+    /// The name that the client asked for.
+    pub(crate) name: Option<Box<str>>,
+}
+
+impl TlsSession {
+    pub(crate) fn of(session: &ServerConnection) -> Self {
+        let version = match session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "TLSv1.3",
+        };
+        Self { version, name: session.server_name().map(Into::into) }
+    }
 }
 
 /// The next use of an HTTP/1 connection after an answer.
@@ -101,6 +123,7 @@ impl ClientConnection {
         Self {
             id: Cell::new(0),
             peer,
+            tls: OnceCell::new(),
             serves,
             activity: Rc::new(Activity::new(now)),
             http2: Cell::new(false),

@@ -17,7 +17,8 @@ use crate::live::{CachedReader, FormDoor, Generation};
 use crate::plan::news::Site;
 use crate::proxy::upstream::budget::Budget;
 use crate::proxy::upstream::pool::Pool;
-use crate::telemetry::access::{AccessLog, Line, WriteOutcome};
+use crate::telemetry::access::{AccessLog, WriteOutcome};
+use crate::telemetry::line::Line;
 use crate::telemetry::{Meters, WorkerCell};
 
 use super::connection::ClientConnection;
@@ -204,7 +205,7 @@ impl Worker {
 
     /// Writes a line of the access log. It is handed to the writer after [`LOG_DELAY`] at most.
     pub(crate) fn write_log(self: &Rc<Self>, line: &Line<'_>) {
-        match self.log.write(line) {
+        match self.log.write(line, &self.generation().snapshot.log) {
             WriteOutcome::First if !self.flushing.replace(true) => {
                 let worker = Rc::clone(self);
                 tokio::task::spawn_local(async move {

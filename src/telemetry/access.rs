@@ -1,4 +1,4 @@
-//! The access log: one JSON line per request, collected by each worker and written by one thread.
+//! The access log: one line per request, collected by each worker and written by one thread.
 //!
 //! A worker never waits for the disk. It hands over whole blocks, and if the writer cannot keep up, blocks are dropped
 //! and counted.
@@ -11,40 +11,9 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
-/// Fields of a line.
-#[derive(Debug)]
-pub struct Line<'l> {
-    /// Time in RFC 3339, UTC.
-    pub time: jiff::Timestamp,
-    /// Address of the client, taken from a header only if a trusted proxy sent it.
-    pub client: &'l str,
-    /// Method of the request.
-    pub method: &'l str,
-    /// Host as received.
-    pub host: &'l str,
-    /// Path without the query, since queries carry secrets.
-    pub path: &'l str,
-    /// `HTTP/1.1`, `HTTP/2.0`.
-    pub version: &'l str,
-    /// Name of the route, if one matched.
-    pub route: Option<&'l str>,
-    /// The word of the verdict.
-    pub verdict: &'l str,
-    /// The generation that decided.
-    pub generation: u64,
-    /// Status that was sent.
-    pub status: u16,
-    /// Bytes of the body that were sent.
-    pub bytes: u64,
-    /// Microseconds from the arrival of the head to the end of the body.
-    pub micros: u64,
-    /// The upstream that answered, if one did.
-    pub upstream: Option<&'l str>,
-    /// The request id.
-    pub id: &'l str,
-    /// Failure of the request: `aborted`, or the part that failed.
-    pub error: Option<&'l str>,
-}
+use crate::plan::config::Log;
+
+use super::line::Line;
 
 /// A worker's buffer, handed over when it is full or has waited long enough.
 #[derive(Debug)]
@@ -124,10 +93,10 @@ impl AccessWriter {
 
 impl AccessLog {
     /// Adds a line.
-    pub fn write(&self, line: &Line<'_>) -> WriteOutcome {
+    pub fn write(&self, line: &Line<'_>, log: &Log) -> WriteOutcome {
         let mut buffer = self.buffer.borrow_mut();
         let first = buffer.is_empty();
-        line.write_to(&mut buffer);
+        line.write_to(&mut buffer, log);
         if buffer.len() >= BLOCK {
             drop(buffer);
             self.flush()
@@ -152,19 +121,6 @@ impl AccessLog {
             }
             Err(_) => WriteOutcome::Queued,
         }
-    }
-}
-
-impl Line<'_> {
-    fn write_to(&self, out: &mut Vec<u8>) {
-        let line = serde_json::json!({
-            "time": self.time.to_string(), "client": self.client, "method": self.method, "host": self.host,
-            "path": self.path, "version": self.version, "route": self.route, "verdict": self.verdict,
-            "generation": self.generation, "status": self.status, "bytes": self.bytes, "micros": self.micros,
-            "upstream": self.upstream, "id": self.id, "error": self.error,
-        });
-        // Writing to a vector does not fail.
-        let _ = writeln!(out, "{line}");
     }
 }
 

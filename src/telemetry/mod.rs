@@ -7,6 +7,7 @@ pub mod access;
 pub mod cell;
 pub mod forms;
 pub mod histogram;
+pub mod line;
 mod links;
 pub mod log;
 pub mod meters;

@@ -60,6 +60,7 @@ mod planned;
 mod planning;
 mod publish;
 mod push_forms;
+mod recorded;
 mod replicas;
 mod running;
 mod schema;

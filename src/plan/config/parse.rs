@@ -13,11 +13,12 @@ use super::super::limits::{self, Limits};
 use super::super::problem::{Problem, quoted};
 use super::super::read::{Report, Section, Value, document, in_order, no_hint};
 use super::errors::Inherited;
+use super::log::log;
 use super::notify::MailTable;
 use super::route_page::RoutePages;
 use super::{
-    Access, Address, Config, Endpoint, Listen, Log, LogLevel, MOST_REPLICAS, OnMissing, PageConfig, ProgramTemplate,
-    RouteConfig, Serves, StatusConfig, StoreConfig, TlsFiles, TrustedProxies,
+    Address, Config, Endpoint, Listen, MOST_REPLICAS, OnMissing, PageConfig, ProgramTemplate, RouteConfig, Serves,
+    StatusConfig, StoreConfig, TlsFiles, TrustedProxies,
 };
 use super::{address, foreign, mail, notify, page, route, status, values};
 
@@ -250,43 +251,6 @@ fn limits_of(value: &Value<'_>, report: &mut Report<'_>) -> Limits {
     limits
 }
 
-fn log(value: &Value<'_>, report: &mut Report<'_>) -> Log {
-    let Some(table) = value.table("[log]", report) else { return Log::default() };
-    let mut section = Section::new(&keys::LOG, "`[log]`", value.span.clone(), table);
-    let level = section.take("level").and_then(|value| value.choice(&LEVELS, report));
-    let access = section.take("access").and_then(|value| access(&value, report)).unwrap_or_default();
-    let access_file = section.take("access_file");
-    section.finish(report, no_hint);
-    if let (Some(file), Access::Off) = (&access_file, access) {
-        let help = "switch the access log on: `access = \"full\"`";
-        report.warn(file.key_span.clone(), "`access_file` has no effect while `access` is off", help);
-    }
-    let access_file = access_file.and_then(|value| value.path("/var/log/backsoon/access.log", report));
-    Log { level: level.unwrap_or_default(), access, access_file }
-}
-
-/// Reads `"off"`, `"full"` or a share.
-fn access(value: &Value<'_>, report: &mut Report<'_>) -> Option<Access> {
-    let share = match value.inner {
-        DeValue::String(_) => return value.choice(&[("off", Access::Off), ("full", Access::Full)], report),
-        DeValue::Float(share) => share.as_str().parse::<f64>().ok(),
-        DeValue::Integer(share) => share.as_str().parse::<f64>().ok(),
-        DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
-            value.mistyped("`\"off\"`, `\"full\"` or a share of the requests", ACCESS_HELP, report);
-            return None;
-        }
-    };
-    match share {
-        Some(0.0) => Some(Access::Off),
-        Some(1.0) => Some(Access::Full),
-        Some(share) if share > 0.0 && share < 1.0 => Some(Access::Sampled(share)),
-        _ => {
-            report.wrong(value.span.clone(), "`access` is out of range: a share lies between 0 and 1", ACCESS_HELP);
-            None
-        }
-    }
-}
-
 /// Least number of routes.
 #[derive(Clone, Copy, PartialEq)]
 enum Least {
@@ -350,11 +314,8 @@ pub(in crate::plan) const MOST_ROUTES: usize = 16 * 1024;
 const MOST_TEMPLATES: usize = 16;
 
 const ON_MISSING: [(&str, OnMissing); 2] = [("keep", OnMissing::Keep), ("open", OnMissing::Open)];
-const LEVELS: [(&str, LogLevel); 4] =
-    [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
 
 const LISTEN_EXAMPLE: &str = "`[[listen]]`, and below it `address = \"0.0.0.0:8080\"`";
 const ROUTE_EXAMPLE: &str = "`[routes.web]`, and below it `upstream = \"http://127.0.0.1:3000\"`";
 const TLS_EXAMPLE: &str = "tls = { cert = \"tls/fullchain.pem\", key = \"tls/key.pem\" }";
 const TLS_HELP: &str = "both are needed: `tls = { cert = \"tls/fullchain.pem\", key = \"tls/key.pem\" }`";
-const ACCESS_HELP: &str = "write `access = \"off\"`, `access = \"full\"`, or a share like `access = 0.01`";

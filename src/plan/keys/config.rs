@@ -10,6 +10,7 @@ use super::bypass::BYPASS;
 use super::checks::{CHECK, HEALTH};
 use super::errors::ERRORS;
 use super::guard::GUARD;
+use super::log::LOG;
 use super::mail::MAIL;
 use super::notify::NOTIFY;
 use super::route_page::{LINKS, ROUTE_PAGE};
@@ -149,33 +150,6 @@ pub static ADMIN: Table = Table {
         Absent::Required,
         "Address to listen on, written as for `[[listen]]`. The address of a `[[listen]]` is refused.",
     )],
-    rules: &[],
-};
-
-/// `[log]`.
-pub static LOG: Table = Table {
-    header: "[log]",
-    about: "Log on standard error, and access log.",
-    keys: &[
-        Key::new(
-            "level",
-            Form::Choice(&["error", "warn", "info", "debug"]),
-            Absent::Is("\"info\""),
-            "Least severe level that is logged.",
-        ),
-        Key::new(
-            "access",
-            Form::Either(&[Form::Choice(&["off", "full"]), Form::Share]),
-            Absent::Is("\"off\""),
-            "Requests in the access log: none, all, or a share chosen at random, such as `0.01`.",
-        ),
-        Key::new(
-            "access_file",
-            Form::Text(&FILE),
-            Absent::Means("standard output"),
-            "File of the access log, while `access` is on. SIGHUP opens it anew.",
-        ),
-    ],
     rules: &[],
 };
 

@@ -1,7 +1,7 @@
 //! A client connection from accept to close: the handshake, the protocol, and the socket while it is parked.
 
 use std::future::{Future, poll_fn};
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::plan::config::Serves;
 use crate::plan::limits::Limits;
-use crate::proxy::connection::{ClientConnection, Due};
+use crate::proxy::connection::{ClientConnection, Due, TlsSession};
 use crate::proxy::http::headers::Peer;
 use crate::proxy::io::client::Activity;
 use crate::proxy::io::deadline::Deadline;
@@ -28,7 +28,7 @@ use super::http2::serve_http2;
 pub(crate) struct Accepted {
     pub stream: Plain,
     /// The peer's address and the port that it connected to; `None` on a unix socket.
-    pub addresses: Option<(IpAddr, u16)>,
+    pub addresses: Option<(SocketAddr, u16)>,
     pub tls: Option<Arc<ServerConfig>>,
     pub serves: Serves,
 }
@@ -84,7 +84,7 @@ pub(crate) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted
 
 /// Closes a parked connection. The future is boxed, so that it takes no memory while the connection is parked.
 fn end_parked<'c>(
-    worker: &'c Worker,
+    worker: &'c Rc<Worker>,
     connection: &'c ClientConnection,
     socket: Socket,
     end: HttpEnd,
@@ -152,6 +152,7 @@ async fn open(worker: &Worker, connection: &ClientConnection, accepted: Accepted
             match TlsAcceptor::from(config).accept(accepted.stream).await {
                 Ok(stream) => {
                     connection.activity.reads.set_heard(false);
+                    connection.tls.set(TlsSession::of(stream.get_ref().1)).unwrap_or_default();
                     Socket::Server(Box::new(stream))
                 }
                 Err(error) => {

@@ -24,6 +24,8 @@ use crate::proxy::request::unread::LINGER_QUIET;
 use crate::proxy::worker::Worker;
 use crate::telemetry::Limit;
 
+use super::refused::Refused;
+
 /// Reason why HTTP/1 ended on a connection.
 pub(crate) enum HttpEnd {
     Done(hyper::Result<()>),
@@ -123,7 +125,7 @@ pub(crate) async fn serve_http1(
 /// Ends an HTTP/1 connection, given its socket and the bytes that were read ahead. Sends a 408 if a head was begun, and lingers before closing if the client may still be
 /// sending.
 pub(crate) async fn close_http1(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     connection: &ClientConnection,
     (mut socket, read_ahead): (Socket, Bytes),
     end: HttpEnd,
@@ -132,7 +134,11 @@ pub(crate) async fn close_http1(
     let lingers = match end {
         HttpEnd::Done(Ok(())) => connection.closes_after_answer(),
         HttpEnd::Done(Err(error)) => {
-            note(worker, &error, &read_ahead, limits);
+            tracing::debug!(%error, "client connection ended");
+            if let Some(refused) = Refused::by_hyper(&error, &read_ahead, limits) {
+                count(worker, refused);
+                refused.record(worker, connection, &read_ahead);
+            }
             // hyper has answered 400 or 431, and the client may still be sending.
             error.is_parse() || connection.closes_after_answer()
         }
@@ -144,6 +150,9 @@ pub(crate) async fn close_http1(
             }
             // The read that brought the previous request may also have brought the beginning of a head.
             let progress = !read_ahead.is_empty() || limit == Limit::HeadRead && connection.activity.reads.heard();
+            if progress {
+                Refused::Late.record(worker, connection, &read_ahead);
+            }
             progress && timeout(CLOSE_TIMEOUT, socket.write_all(REQUEST_TIMEOUT)).await.is_ok()
         }
     };
@@ -153,18 +162,12 @@ pub(crate) async fn close_http1(
     }
 }
 
-/// Counts a request that hyper refused. `unread` begins with its head.
-fn note(worker: &Worker, error: &hyper::Error, unread: &[u8], limits: &Limits) {
-    if error.is_parse_too_large() {
-        // hyper has one error for both limits: a head of allowed size must have too many fields.
-        let end = unread.windows(2).position(|pair| pair == b"\n\n" || pair == b"\n\r");
-        let limit =
-            if end.unwrap_or(unread.len()) + 2 < limits.head_size { Limit::HeadFields } else { Limit::HeadSize };
-        worker.cell().reached(limit);
-    } else if error.is_parse() {
-        worker.cell().refused.increment();
+/// Counts a request that hyper refused.
+fn count(worker: &Worker, refused: Refused) {
+    match refused.limit() {
+        Some(limit) => worker.cell().reached(limit),
+        None => worker.cell().refused.increment(),
     }
-    tracing::debug!(%error, "client connection ended");
 }
 
 /// Reads and discards what the client is still sending, within bounds. Closing with unread bytes would reset the

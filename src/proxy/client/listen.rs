@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener as StdTcpListener};
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
@@ -257,13 +257,13 @@ impl WorkerListener {
 
 impl Listener {
     /// Accepts the next connection; on TCP with the peer's address and the listener's port.
-    async fn accept(&self) -> io::Result<(Plain, Option<(IpAddr, u16)>)> {
+    async fn accept(&self) -> io::Result<(Plain, Option<(SocketAddr, u16)>)> {
         match self {
             Self::Tcp(listener, port) => {
                 let (stream, peer) = listener.accept().await?;
                 // Heads and small answers must not wait for each other's acknowledgement.
                 stream.set_nodelay(true)?;
-                Ok((Plain::Tcp(stream), Some((peer.ip(), *port))))
+                Ok((Plain::Tcp(stream), Some((peer, *port))))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -309,7 +309,7 @@ pub(crate) async fn accept(
 
 async fn take(
     worker: &Rc<Worker>,
-    accepted: io::Result<(Plain, Option<(IpAddr, u16)>)>,
+    accepted: io::Result<(Plain, Option<(SocketAddr, u16)>)>,
     (tls, serves): (Option<&Arc<ServerConfig>>, Serves),
     backoff: &mut Backoff,
 ) {

@@ -4,4 +4,5 @@ pub(crate) mod driver;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub mod listen;
+mod refused;
 pub(crate) mod tls;

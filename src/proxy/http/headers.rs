@@ -2,7 +2,7 @@
 //! believe.
 
 use std::cell::RefCell;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
@@ -43,6 +43,8 @@ const UNKNOWN: HeaderValue = HeaderValue::from_static("unknown");
 pub(crate) struct Peer {
     /// `None` on a unix socket.
     pub address: Option<IpAddr>,
+    /// The port at the peer's end; `None` on a unix socket.
+    pub source_port: Option<u16>,
     /// For `X-Forwarded-For`.
     text: HeaderValue,
     /// For `X-Forwarded-Port`.
@@ -57,14 +59,15 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// Creates a peer. `port` is the port that it has connected to; on a unix socket the scheme's default is used.
-    pub(crate) fn new(address: Option<IpAddr>, port: Option<u16>, scheme: &'static str) -> Self {
+    pub(crate) fn new(end: Option<SocketAddr>, port: Option<u16>, scheme: &'static str) -> Self {
         // An IPv4 client of a dual-stack listener is an IPv4 client.
-        let address = address.map(|address| address.to_canonical());
+        let address = end.map(|end| end.ip().to_canonical());
+        let source_port = end.map(|end| end.port());
         let text = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
         let node = if text.contains(':') { format!("\"[{text}]\"") } else { text.clone() };
         let text = HeaderValue::from_str(&text).unwrap_or(UNKNOWN);
         let port = HeaderValue::from(port.unwrap_or(if scheme == "https" { 443 } else { 80 }));
-        Self { address, text, port, node, scheme, cached_forwarded: RefCell::default() }
+        Self { address, source_port, text, port, node, scheme, cached_forwarded: RefCell::default() }
     }
 
     /// Returns its element of the `Forwarded` field in a request for `host`.
@@ -519,7 +522,7 @@ mod tests {
 
     #[test]
     fn what_a_stranger_says_of_others_is_not_passed_on() {
-        let peer = Peer::new(Some("2001:db8::1".parse().unwrap()), Some(8443), "https");
+        let peer = Peer::new(Some("[2001:db8::1]:50000".parse().unwrap()), Some(8443), "https");
         let host = HeaderValue::from_static("a.example:8443");
         let sent = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "http"), ("forwarded", "for=1.1.1.1")];
         let mut fields = headers(&sent);

@@ -26,6 +26,8 @@ pub(crate) struct UploadState {
     pub state: Cell<Upload>,
     /// The last move of the body; before that, the instant when the request was sent.
     pub progress: Cell<Instant>,
+    /// Bytes that came.
+    pub taken: Cell<u64>,
     /// The last move by more than a trickle, and the bytes since.
     flow: Cell<(Instant, usize)>,
     /// The upstream would take more, and the client has not sent it: the upstream cannot be expected to answer.
@@ -40,6 +42,7 @@ impl UploadState {
         Self {
             state: Cell::new(Upload::Open),
             progress: Cell::new(now),
+            taken: Cell::new(0),
             flow: Cell::new((now, 0)),
             starved: Cell::new(false),
             answered: Cell::new(false),
@@ -56,6 +59,7 @@ impl UploadState {
     pub(super) fn moved(&self, bytes: usize) {
         let now = Instant::now();
         self.progress.set(now);
+        self.taken.set(self.taken.get().saturating_add(bytes as u64));
         let (since, before) = self.flow.get();
         let bytes = before.saturating_add(bytes);
         self.flow.set(if bytes >= TRICKLE { (now, 0) } else { (since, bytes) });

@@ -2,30 +2,36 @@
 
 use std::sync::Arc;
 
+use http::header::{HOST, REFERER, USER_AGENT};
 use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 
 use crate::live::Generation;
 use crate::plan::client;
+use crate::plan::config::{Access, LogField};
 use crate::proxy::connection::ClientConnection;
 use crate::telemetry::RouteMeter;
-use crate::telemetry::access::Line;
+use crate::telemetry::line::Line;
 
-/// Entry for the access log.
+/// Entry for the access log. Only what a line needs is copied from the head.
 pub(super) struct Entry {
     pub(super) time: Timestamp,
-    pub(super) client: String,
+    client: Option<String>,
+    port: Option<u16>,
     pub(super) method: http::Method,
-    pub(super) host: String,
-    pub(super) path: String,
-    pub(super) version: http::Version,
+    host: Option<String>,
+    pub(super) path: Option<String>,
+    pub(super) query: Option<String>,
+    user_agent: Option<String>,
+    referer: Option<String>,
+    version: http::Version,
     pub(super) verdict: &'static str,
     /// The route whose page is the answer.
     pub(super) shown: Option<Arc<RouteMeter>>,
     pub(super) generation: u64,
     pub(super) status: StatusCode,
-    pub(super) id: HeaderValue,
+    id: HeaderValue,
     pub(super) error: Option<&'static str>,
 }
 
@@ -37,19 +43,26 @@ impl Entry {
         request: &Request<Incoming>,
         id: &HeaderValue,
     ) -> Self {
-        let trusted = &generation.snapshot.trusted_proxies;
-        let client = client::of(connection.peer.address, request.headers(), trusted);
-        let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
-        let host = host.or_else(|| {
-            let host = request.headers().get(http::header::HOST)?;
-            Some(String::from_utf8_lossy(host.as_bytes()).into_owned())
-        });
+        let fields = &generation.snapshot.log.fields;
+        let has = |field| fields.has(field).then_some(());
+        let (uri, headers) = (request.uri(), request.headers());
+        let value = |name| headers.get(name).map(HeaderValue::as_bytes);
+        let client = client::of(connection.peer.address, headers, &generation.snapshot.trusted_proxies);
+        // The port belongs to the client alone, not to a proxy that names it.
+        let port = connection.peer.source_port.filter(|_| client.address() == connection.peer.address);
+        let host = || uri.authority().map(|authority| authority.as_str().as_bytes()).or_else(|| value(HOST));
+        let ends = |byte: &u8| matches!(byte, b'?' | b'#') && !fields.has(LogField::Query);
+        let referer = |referer: &[u8]| cut(referer.split(ends).next().unwrap_or_default());
         Self {
             time: Timestamp::now(),
-            client: client.to_string(),
+            client: has(LogField::Client).map(|()| client.to_string()),
+            port,
             method: request.method().clone(),
-            host: host.unwrap_or_default(),
-            path: request.uri().path().to_owned(),
+            host: has(LogField::Host).and_then(|()| host()).map(cut),
+            path: has(LogField::Path).map(|()| cut(uri.path().as_bytes())),
+            query: has(LogField::Query).and_then(|()| uri.query()).map(|query| cut(query.as_bytes())),
+            user_agent: has(LogField::UserAgent).and_then(|()| value(USER_AGENT)).map(cut),
+            referer: has(LogField::Referer).and_then(|()| value(REFERER)).map(referer),
             version: request.version(),
             verdict: "",
             shown: None,
@@ -62,24 +75,49 @@ impl Entry {
     }
 
     /// Returns the line of the access log, without what is known only at the end.
-    pub(super) fn line(&self) -> Line<'_> {
+    pub(super) fn line<'l>(&'l self, connection: &'l ClientConnection) -> Line<'l> {
+        let tls = connection.tls.get();
         Line {
             time: self.time,
-            client: &self.client,
-            method: self.method.as_str(),
-            host: &self.host,
-            path: &self.path,
-            version: version(self.version),
+            client: self.client.as_deref(),
+            port: self.port,
+            method: Some(self.method.as_str()),
+            host: self.host.as_deref(),
+            path: self.path.as_deref(),
+            query: self.query.as_deref(),
+            version: Some(version(self.version)),
             route: None,
             verdict: self.verdict,
             generation: self.generation,
             status: self.status.as_u16(),
             bytes: 0,
+            request_bytes: 0,
             micros: 0,
             upstream: None,
-            id: self.id.to_str().unwrap_or_default(),
+            tls: tls.map(|tls| tls.version),
+            sni: tls.and_then(|tls| tls.name.as_deref()),
+            user_agent: self.user_agent.as_deref(),
+            referer: self.referer.as_deref(),
+            id: self.id.to_str().ok(),
             error: self.error,
         }
+    }
+}
+
+/// Returns true for a request that the access log records.
+pub(crate) fn is_recorded(access: Access) -> bool {
+    match access {
+        Access::Off => false,
+        Access::Sampled(share) => fastrand::f64() < share,
+        Access::Full => true,
+    }
+}
+
+/// Copies a value for the log, up to a length.
+pub(crate) fn cut(value: &[u8]) -> String {
+    match value.get(..LONGEST_VALUE) {
+        None => String::from_utf8_lossy(value).into_owned(),
+        Some(head) => format!("{}…", String::from_utf8_lossy(head).trim_end_matches(char::REPLACEMENT_CHARACTER)),
     }
 }
 
@@ -90,3 +128,6 @@ fn version(version: http::Version) -> &'static str {
         _ => "HTTP/1.1",
     }
 }
+
+/// Bytes of the longest value that the log has whole.
+const LONGEST_VALUE: usize = 2048;

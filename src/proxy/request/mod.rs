@@ -3,7 +3,7 @@
 pub(crate) mod balance;
 pub(crate) mod body;
 mod call;
-mod entry;
+pub(crate) mod entry;
 pub(crate) mod events;
 pub(crate) mod exchange;
 pub(crate) mod forward;

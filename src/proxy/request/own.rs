@@ -22,7 +22,10 @@ use super::{respond, site};
 
 impl Exchange {
     /// Answers on one of the proxy's own paths.
-    pub(crate) fn own<S>(self, resource: Resource, route: &Route, request: Request<Incoming>) -> Progress<S> {
+    pub(crate) fn own<S>(mut self, resource: Resource, route: &Route, request: Request<Incoming>) -> Progress<S> {
+        if resource == Resource::Bypass {
+            self.record.hide_query();
+        }
         if *request.method() == Method::OPTIONS && resource != Resource::Bypass {
             let answer = respond::own_preflight(&self.context);
             return self.answer(request, move |exchange| exchange.record.answered_here("own", answer));

@@ -10,7 +10,6 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::live::Generation;
-use crate::plan::config::Access;
 use crate::plan::lifecycle::ClientCounts;
 use crate::plan::verdict::Exemption;
 use crate::proxy::connection::ClientConnection;
@@ -19,11 +18,11 @@ use crate::proxy::in_flight::{InFlight, Interruption, Subject};
 use crate::proxy::io::upload::{Upload, UploadState};
 use crate::proxy::upstream::pool::Pool;
 use crate::proxy::worker::Worker;
-use crate::telemetry::access::Line;
+use crate::telemetry::line::Line;
 use crate::telemetry::{Cell, Limit, RouteCell, RouteMeter, SERVER_ERROR};
 
 use super::call::{CallOutcome, CallStatus, NO_STATUS};
-use super::entry::Entry;
+use super::entry::{Entry, is_recorded};
 
 /// Record of one request, open from its head to the end of its response. If it is dropped while open, the client has
 /// given up.
@@ -55,12 +54,8 @@ impl RequestRecord {
         id: &HeaderValue,
     ) -> Self {
         connection.begin_request();
-        let recorded = match generation.snapshot.log.access {
-            Access::Off => false,
-            Access::Sampled(share) => fastrand::f64() < share,
-            Access::Full => true,
-        };
-        let entry = recorded.then(|| Box::new(Entry::new(connection, generation, request, id)));
+        let entry = is_recorded(generation.snapshot.log.access)
+            .then(|| Box::new(Entry::new(connection, generation, request, id)));
         let started = connection.head_arrived(request.version());
         Self {
             worker: Rc::clone(worker),
@@ -108,7 +103,12 @@ impl RequestRecord {
 
     /// Leaves out of the log what follows a part of the path: it is a token, which serves whoever reads it.
     pub(crate) fn hide_token(&mut self, before: &str) {
-        self.note(|entry| entry.path = format!("{before}…"));
+        self.note(|entry| entry.path = entry.path.is_some().then(|| format!("{before}…")));
+    }
+
+    /// Leaves the query out of the log, because it is a token.
+    pub(crate) fn hide_query(&mut self) {
+        self.note(|entry| entry.query = entry.query.is_some().then(|| "…".to_owned()));
     }
 
     /// Notes that the request bypasses the closed route.
@@ -372,13 +372,15 @@ impl RequestRecord {
         if let Some(entry) = self.entry.take() {
             let route = entry.shown.as_ref().or(self.route.as_ref()).map(|route| route.name.as_str());
             let upstream = self.pool.as_ref().map(|pool| pool.meter.name.as_str());
-            let (micros, worker) = (now.saturating_duration_since(self.started).as_micros(), &self.worker);
-            worker.write_log(&Line {
+            let micros = now.saturating_duration_since(self.started).as_micros();
+            let request_bytes = self.upload.as_ref().map_or(0, |upload| upload.taken.get());
+            self.worker.write_log(&Line {
                 bytes,
+                request_bytes,
                 micros: u64::try_from(micros).unwrap_or(u64::MAX),
                 route,
                 upstream,
-                ..entry.line()
+                ..entry.line(&self.connection)
             });
         }
     }
