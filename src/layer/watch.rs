@@ -166,6 +166,7 @@ pub(super) fn config(route: String, always_open: Vec<Exception>, policy: Policy)
         keep_host: true,
         always_open,
         well_known: WellKnown::Pass,
+        limits: None,
         dialect: None,
         errors: Errors::default(),
         page: None,

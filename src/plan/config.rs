@@ -180,6 +180,8 @@ pub struct RouteConfig {
     pub always_open: Vec<Exception>,
     /// Handling of `/robots.txt` and ACME challenges while the route is closed.
     pub well_known: WellKnown,
+    /// Limits and time-outs, if the route has any of its own; what it does not set is as in [`Config::limits`].
+    pub limits: Option<Arc<Limits>>,
     /// Form of the page, where `Accept` would choose it.
     pub dialect: Option<Dialect>,
     /// Errors that are answered with the proxy's page.

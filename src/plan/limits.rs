@@ -1,4 +1,4 @@
-//! Limits and time-outs with their defaults, in one table.
+//! Limits and time-outs with their defaults, in one table. Routes may set some of them for themselves.
 
 use std::time::Duration;
 
@@ -6,15 +6,16 @@ use super::key::{self, Absent, Key, Table};
 use super::read::{Report, Section, Value};
 use super::units::LARGEST;
 
-/// Makes [`Limits`], its defaults, its reader and its [`TABLE`] from one definition.
+/// Makes [`Limits`], its defaults, its readers and their tables from one definition.
 ///
-/// Each entry has the key, its type, its form with the range, and its default.
+/// Each entry has the key, its type, its form with the range, and its default. The word `route` marks those that a route
+/// may set for itself.
 macro_rules! limits {
-    ($($(#[doc = $doc:literal])+ $key:ident: $type:ty, $form:ident $min:expr => $max:expr, default $default:tt;)+) => {
+    ($(#[doc = $doc:literal] $key:ident: $type:ty, $form:ident $min:expr => $max:expr, default $default:tt $(, $route:ident)?;)+) => {
         /// `[limits]`: every limit and time-out of the proxy. All are on by default.
         #[derive(Clone, Debug, PartialEq)]
         pub struct Limits {
-            $($(#[doc = $doc])+ #[doc = concat!("\n\nDefault: `", stringify!($default), "`.")] pub $key: $type,)+
+            $(#[doc = $doc] #[doc = concat!("\n\nDefault: `", stringify!($default), "`.")] pub $key: $type,)+
         }
 
         impl Default for Limits {
@@ -31,8 +32,21 @@ macro_rules! limits {
                 name: stringify!($key),
                 form: Form::$form.within($min, $max),
                 absent: absent!($form $default),
-                meaning: concat!($($doc),+).trim_ascii(),
+                meaning: $doc.trim_ascii(),
             },)+],
+            rules: &[],
+        };
+
+        /// `limits` of a route.
+        pub(crate) static ROUTE_TABLE: Table = Table {
+            header: "limits of [routes.NAME]",
+            about: "Limits and time-outs of a route.",
+            keys: &[$($(Key {
+                name: route!($route $key),
+                form: Form::$form.within($min, $max),
+                absent: Absent::Means("that of `[limits]`"),
+                meaning: $doc.trim_ascii(),
+            },)?)+],
             rules: &[],
         };
 
@@ -45,6 +59,22 @@ macro_rules! limits {
             })+
             limits
         }
+
+        /// Reads `limits` of a route. What it does not set is as in `whole`.
+        pub(super) fn read_route(whole: &Limits, section: &mut Section<'_>, report: &mut Report<'_>) -> Limits {
+            let mut limits = whole.clone();
+            $($(if let Some(value) = section.take(route!($route $key))
+                && let Some(number) = Form::$form.read(&value, $min, $max, report) {
+                limits.$key = Field::of(number);
+            })?)+
+            limits
+        }
+    };
+}
+
+macro_rules! route {
+    (route $key:ident) => {
+        stringify!($key)
     };
 }
 
@@ -73,7 +103,7 @@ macro_rules! absent {
 }
 
 limits! {
-    /// Bytes of a request head, or of an upstream's response head. More is 431 (502 from an upstream).
+    /// Bytes of a request head. More is 431.
     head_size: usize, Size 8 * KIB => MIB, default (64 * KIB);
     /// Fields of a request head. More is 431. HTTP/2 `cookie` fields count as one.
     head_fields: usize, Count 10 => 1000, default 100;
@@ -82,27 +112,31 @@ limits! {
     /// Time that a connection may wait for its next request.
     keep_alive: Duration, Time SECOND => HOUR, default (75 * SECOND);
     /// Bytes of a request body. More is 413. No limit if unset.
-    body_size: Option<u64>, Size 1 => LARGEST, default unset;
+    body_size: Option<u64>, Size 1 => LARGEST, default unset, route;
     /// Time for which a client may send nothing while its body is awaited. More is 408.
-    body_read: Duration, Time SECOND => HOUR, default MINUTE;
+    body_read: Duration, Time SECOND => HOUR, default MINUTE, route;
     /// Time for which a client may accept nothing while there is something to write. Then its stream or connection is closed.
-    write: Duration, Time SECOND => HOUR, default MINUTE;
+    write: Duration, Time SECOND => HOUR, default MINUTE, route;
     /// Time for connecting to an upstream, with the TLS handshake. More is 504. Also the longest wait for one of `upstream_connections` during which none becomes free: 503.
-    connect: Duration, Time 10 => 5 * MINUTE, default (5 * SECOND);
+    connect: Duration, Time 10 => 5 * MINUTE, default (5 * SECOND), route;
     /// Time from the request to the upstream's response head. More is 504. Also the longest wait for one of `upstream_connections`: 503.
-    first_byte: Duration, Time 10 => 24 * HOUR, default MINUTE;
+    first_byte: Duration, Time 10 => 24 * HOUR, default MINUTE, route;
     /// Time for which an upstream may send nothing inside a body. Then the response is cut.
-    upstream_read: Duration, Time SECOND => 24 * HOUR, default (5 * MINUTE);
+    upstream_read: Duration, Time SECOND => 24 * HOUR, default (5 * MINUTE), route;
+    /// Bytes of the head of an upstream's answer. More is 502.
+    upstream_head_size: usize, Size 8 * KIB => MIB, default (256 * KIB);
+    /// Fields of the head of an upstream's answer over HTTP/1.1, each `Set-Cookie` among them. More is 502.
+    upstream_head_fields: usize, Count 10 => 10_000, default 1000;
     /// Time that an idle upstream connection is kept for reuse.
     upstream_keep_alive: Duration, Time SECOND => HOUR, default MINUTE;
     /// Time for which a tunnel may carry nothing in either direction.
-    tunnel_idle: Duration, Time SECOND => 168 * HOUR, default HOUR;
+    tunnel_idle: Duration, Time SECOND => 168 * HOUR, default HOUR, route;
     /// Client connections of one worker. More wait in the kernel's backlog. If unset, computed from the limit on descriptors.
     connections: Option<usize>, Count 1 => 1_000_000, default unset;
     /// Connections of one worker to one upstream. More requests wait in turns. If unset, 4096 or what the limit on descriptors allows.
-    upstream_connections: Option<usize>, Count 1 => 65_535, default unset;
+    upstream_connections: Option<usize>, Count 1 => 65_535, default unset, route;
     /// Requests that may wait for one upstream in one worker. More is 503 at once. A client that has much of the queue is refused first.
-    upstream_queue: usize, Count 0 => 1_000_000, default 16_384;
+    upstream_queue: usize, Count 0 => 1_000_000, default 16_384, route;
     /// Streams of page events of one worker. Over HTTP/1 they take half of `connections` at most. A client that finds none free asks again every half a minute.
     watchers: usize, Count 0 => 1_000_000, default 10_000;
     /// Streams that a client may have open on one HTTP/2 connection.

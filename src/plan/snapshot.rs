@@ -32,7 +32,7 @@ pub struct Snapshot {
     pub compiled: Timestamp,
     /// Next instant at which something changes by itself. The controller compiles again then.
     pub next_change: Option<Timestamp>,
-    /// Limits and time-outs. A connection shares those that it began with, without holding the snapshot.
+    /// Limits and time-outs of the whole proxy, and of routes without their own. A connection shares those that it began with, without holding the snapshot.
     pub limits: Arc<Limits>,
     /// Peers whose forwarding fields are believed.
     pub trusted_proxies: TrustedProxies,

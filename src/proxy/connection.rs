@@ -280,7 +280,8 @@ impl ClientConnection {
 
     /// Returns when the connection is to be ended, and why, if nothing changes.
     pub(crate) fn due(&self, limits: &Limits) -> Option<(Instant, Due)> {
-        let blocked = self.activity.writes.blocked().map(|since| (since + limits.write, Due::Limit(Limit::Write)));
+        let write = || self.in_flight.write(limits.write);
+        let blocked = self.activity.writes.blocked().map(|since| (since + write(), Due::Limit(Limit::Write)));
         let half_closed = self.activity.request.half_closed().map(|since| (since + CLOSE_TIMEOUT, Due::Gone));
         // A response that was handed on to its end may still be on its way to a slow client: that is not quiet.
         let quiet = (self.active.get() == 0 && blocked.is_none()).then(|| self.quiet_due(limits));

@@ -40,8 +40,14 @@ pub(crate) enum Error {
     Evicted,
     /// Too many requests wait for the upstream already.
     QueueFull,
-    /// The upstream closed the connection, or broke HTTP, before a response head.
+    /// The upstream closed the connection before a response head, or does not speak HTTP.
     Broken(hyper::Error),
+    /// The head of the response breaks a rule of HTTP, so that it cannot be read.
+    OddAnswer(hyper::Error),
+    /// The head of the response has more bytes than `upstream_head_size`.
+    AnswerHeadSize,
+    /// The head of the response has more fields than `upstream_head_fields`.
+    AnswerHeadFields,
     /// No response head in time.
     FirstByte,
     /// The response breaks a rule of HTTP that a proxy must not pass on.
@@ -81,6 +87,9 @@ impl Error {
             | Self::NoConnection
             | Self::QueueFull
             | Self::Broken(_)
+            | Self::OddAnswer(_)
+            | Self::AnswerHeadSize
+            | Self::AnswerHeadFields
             | Self::FirstByte
             | Self::BadResponse(_) => Side::Upstream,
             Self::Drained => Side::Operator,
@@ -97,6 +106,7 @@ impl Error {
             Self::NoRoute | Self::NoBanner => StatusCode::NOT_FOUND,
             Self::Method | Self::ReadOnlyResource => StatusCode::METHOD_NOT_ALLOWED,
             Self::Connect(_) | Self::Tls(_) | Self::Broken(_) | Self::BadResponse(_) => StatusCode::BAD_GATEWAY,
+            Self::OddAnswer(_) | Self::AnswerHeadSize | Self::AnswerHeadFields => StatusCode::BAD_GATEWAY,
             Self::NoConnection | Self::QueueFull | Self::Drained => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimeout | Self::FirstByte => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -119,7 +129,8 @@ impl Error {
             Self::Broken(error) if error.is_parse() => "http_protocol_error",
             Self::Broken(_) => "http_response_incomplete",
             Self::FirstByte => "http_response_timeout",
-            Self::BadResponse(_) => "http_protocol_error",
+            Self::BadResponse(_) | Self::OddAnswer(_) => "http_protocol_error",
+            Self::AnswerHeadSize | Self::AnswerHeadFields => "http_response_header_section_size",
             Self::Drained => "drained",
         }
     }
@@ -134,6 +145,8 @@ impl Error {
             Self::NoConnection | Self::Evicted => Some(Limit::UpstreamConnections),
             Self::QueueFull => Some(Limit::UpstreamQueue),
             Self::FirstByte => Some(Limit::FirstByte),
+            Self::AnswerHeadSize => Some(Limit::UpstreamHeadSize),
+            Self::AnswerHeadFields => Some(Limit::UpstreamHeadFields),
             Self::BadRequest(_)
             | Self::BodyBroken
             | Self::NoRoute
@@ -143,14 +156,35 @@ impl Error {
             | Self::Connect(_)
             | Self::Tls(_)
             | Self::Broken(_)
+            | Self::OddAnswer(_)
             | Self::BadResponse(_)
             | Self::Drained => None,
         }
     }
 
-    /// Returns true if the error counts against the upstream's health, and is not only a sign of load.
+    /// Returns true if the error counts against the upstream's health. A sign of load does not, and neither does an odd
+    /// answer: any client may choose a URL that has one.
     pub(crate) fn is_failure(&self) -> bool {
-        self.side() == Side::Upstream && !matches!(self, Self::NoConnection | Self::QueueFull)
+        self.side() == Side::Upstream && !matches!(self, Self::NoConnection | Self::QueueFull) && !self.is_odd_answer()
+    }
+
+    /// Returns true if the upstream has answered, but the answer cannot be passed on.
+    pub(crate) fn is_odd_answer(&self) -> bool {
+        matches!(self, Self::OddAnswer(_) | Self::AnswerHeadSize | Self::AnswerHeadFields | Self::BadResponse(_))
+    }
+
+    /// Returns the reason why no response head could be read. `exceeded` says that more came than its
+    /// head may have.
+    pub(crate) fn of_answer(error: hyper::Error, exceeded: bool) -> Self {
+        if error.is_parse_too_large() {
+            // hyper has one error for both limits.
+            return if exceeded { Self::AnswerHeadSize } else { Self::AnswerHeadFields };
+        }
+        let reset = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<h2::Error>());
+        let refused = reset.is_some_and(|error| error.is_reset() && error.is_library());
+        // A head that does not even begin with a version of HTTP is not an answer.
+        let odd = error.is_parse() && !error.to_string().contains("version");
+        if odd || refused { Self::OddAnswer(error) } else { Self::Broken(error) }
     }
 
     /// Returns true if another upstream may be tried, since the request never left.
@@ -196,7 +230,11 @@ impl fmt::Display for Error {
             Self::NoConnection => "no connection to the upstream became free in time",
             Self::QueueFull => "too many requests wait for the upstream",
             Self::Evicted => "the request stalled while others waited for the upstream",
+            Self::Broken(error) if error.is_parse() => "the upstream does not speak HTTP",
             Self::Broken(_) => "the upstream broke off before it answered",
+            Self::OddAnswer(_) => "the head of the upstream's answer is not valid HTTP",
+            Self::AnswerHeadSize => "the head of the upstream's answer is larger than `upstream_head_size`",
+            Self::AnswerHeadFields => "the head of the upstream's answer has more fields than `upstream_head_fields`",
             Self::FirstByte => "the upstream did not answer in time",
             Self::Drained => "under maintenance: the time for what was in flight is over",
         })
@@ -207,7 +245,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Connect(error) | Self::Tls(error) => Some(error),
-            Self::Broken(error) => Some(error),
+            Self::Broken(error) | Self::OddAnswer(error) => Some(error),
             Self::BadRequest(_)
             | Self::HeadFields
             | Self::BodyTooLarge
@@ -222,6 +260,8 @@ impl std::error::Error for Error {
             | Self::Evicted
             | Self::QueueFull
             | Self::FirstByte
+            | Self::AnswerHeadSize
+            | Self::AnswerHeadFields
             | Self::BadResponse(_)
             | Self::Drained => None,
         }

@@ -41,6 +41,8 @@ pub(crate) struct InFlight {
     upload: RefCell<Option<Rc<UploadState>>>,
     /// The upstream whose connection the request holds, by the id of its meter.
     upstream: Cell<Option<usize>>,
+    /// The time for which the client may accept nothing, if the route has its own.
+    write: Cell<Option<Duration>>,
     /// HTTP/2: the instant from which bytes have waited for the client.
     untaken: Cell<Option<Instant>>,
     /// HTTP/2: the waker of the stream's task.
@@ -119,6 +121,7 @@ impl InFlight {
             upload: RefCell::default(),
             upstream: Cell::new(None),
             untaken: Cell::new(None),
+            write: Cell::new(None),
             waker: RefCell::default(),
         }
     }
@@ -135,6 +138,7 @@ impl InFlight {
         self.leaves_at.set(None);
         self.interruption.set(Interruption::None);
         self.upstream.set(None);
+        self.write.set(None);
         if self.upload.borrow().is_some() {
             self.upload.replace(None);
         }
@@ -182,6 +186,16 @@ impl InFlight {
     /// Notes the upstream whose connection the request holds.
     pub(crate) fn set_upstream(&self, upstream: Option<usize>) {
         self.upstream.set(upstream);
+    }
+
+    /// Notes the time for which the client may accept nothing, if the route has its own.
+    pub(crate) fn set_write(&self, write: Duration) {
+        self.write.set(Some(write));
+    }
+
+    /// Returns the time for which the client may accept nothing. `usual` is that of the whole proxy.
+    pub(crate) fn write(&self, usual: Duration) -> Duration {
+        self.write.get().unwrap_or(usual)
     }
 
     /// HTTP/2: notes that bytes wait for the client from now on.

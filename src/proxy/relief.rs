@@ -30,7 +30,7 @@ async fn relieve(worker: Rc<Worker>, pool: Rc<Pool>) {
     while pool.waiting() > 0 {
         pool.adjust_limit();
         pool.serve_waiting();
-        let most = worker.generation().snapshot.limits.upstream_connections;
+        let most = pool.most_for_next();
         let due = evicted_at.is_none_or(|evicted_at| evicted_at.elapsed() >= EVICT_INTERVAL);
         if due && pool.waiting() > 0 && pool.is_full(most) {
             evicted_at = Some(Instant::now());

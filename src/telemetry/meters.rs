@@ -382,6 +382,10 @@ pub enum Limit {
     Connect,
     /// `first_byte`.
     FirstByte,
+    /// `upstream_head_size`.
+    UpstreamHeadSize,
+    /// `upstream_head_fields`.
+    UpstreamHeadFields,
     /// `upstream_read`.
     UpstreamRead,
     /// `tunnel_idle`.
@@ -400,7 +404,7 @@ pub enum Limit {
 
 impl Limit {
     /// All limits, in the order of their cells.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::HeadSize,
         Self::HeadFields,
         Self::HeadRead,
@@ -410,6 +414,8 @@ impl Limit {
         Self::Write,
         Self::Connect,
         Self::FirstByte,
+        Self::UpstreamHeadSize,
+        Self::UpstreamHeadFields,
         Self::UpstreamRead,
         Self::TunnelIdle,
         Self::Connections,
@@ -432,6 +438,8 @@ impl Limit {
             | Self::Write
             | Self::Connect
             | Self::FirstByte
+            | Self::UpstreamHeadSize
+            | Self::UpstreamHeadFields
             | Self::UpstreamRead
             | Self::TunnelIdle
             | Self::Linger => false,
@@ -450,6 +458,8 @@ impl Limit {
             Self::Write => "write",
             Self::Connect => "connect",
             Self::FirstByte => "first_byte",
+            Self::UpstreamHeadSize => "upstream_head_size",
+            Self::UpstreamHeadFields => "upstream_head_fields",
             Self::UpstreamRead => "upstream_read",
             Self::TunnelIdle => "tunnel_idle",
             Self::Connections => "connections",

@@ -62,6 +62,7 @@ mod publish;
 mod push_forms;
 mod recorded;
 mod replicas;
+mod route_limits;
 mod running;
 mod schema;
 mod service;

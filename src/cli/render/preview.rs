@@ -178,6 +178,7 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, form: Pre
         keep_host: true,
         always_open: Vec::new(),
         well_known: WellKnown::Closed,
+        limits: None,
         dialect,
         errors: Errors::default(),
         page: page.map(Arc::new),

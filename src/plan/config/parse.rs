@@ -58,7 +58,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let least = if status.as_ref().is_some_and(has_site) { Least::None } else { Least::One };
     let inherited = Inherited { retry_after_max, ..Inherited::new(errors.as_ref(), page.errors, report) };
     let mut pages = RoutePages::new(&page);
-    let (mut routes, programs) = routes(top, least, (&inherited, &mut pages), report);
+    let (mut routes, programs) = routes(top, least, (&inherited, &limits, &mut pages), report);
     let status_span = status.as_ref().map(|value| value.span.clone());
     let status = status.map(|value| status::status(&value, &page, &routes, report)).unwrap_or_default();
     let site = status.listen.clone().filter(|(site, place)| is_free(site, place, (&listen, admin.as_ref()), report));
@@ -263,7 +263,7 @@ enum Least {
 fn routes(
     top: &mut Section<'_>,
     least: Least,
-    (inherited, pages): (&Inherited, &mut RoutePages<'_>),
+    (inherited, limits, pages): (&Inherited, &Limits, &mut RoutePages<'_>),
     report: &mut Report<'_>,
 ) -> (Vec<Arc<RouteConfig>>, Vec<String>) {
     let Some(value) = top.take("routes") else {
@@ -281,7 +281,7 @@ fn routes(
     let mut routes = Vec::new();
     for (name, table) in in_order(table).into_iter().take(MOST_ROUTES) {
         let table = (name, table);
-        let Some(mut route) = route::route(table, inherited, (&mut owners, pages), report) else { continue };
+        let Some(mut route) = route::route(table, (inherited, limits), (&mut owners, pages), report) else { continue };
         route.policy.retry_after_max = route.policy.retry_after_max.or(inherited.retry_after_max);
         routes.push(route);
     }

@@ -9,6 +9,7 @@ use toml::de::{DeString, DeValue};
 
 use super::super::dialect::Dialect;
 use super::super::keys;
+use super::super::limits::{self, Limits};
 use super::super::path::{PathPattern, Prefix};
 use super::super::problem::quoted;
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
@@ -24,7 +25,7 @@ pub(super) struct Owners(HashMap<(Option<HostPattern>, Prefix), (String, Range<u
 /// Reads a route. Returns `None` if a required part is wrong or absent.
 pub(super) fn route<'d>(
     (name, value): (&'d Spanned<DeString<'d>>, &'d Spanned<DeValue<'d>>),
-    inherited: &Inherited,
+    (inherited, whole): (&Inherited, &Limits),
     (owners, pages): (&mut Owners, &mut RoutePages<'_>),
     report: &mut Report<'_>,
 ) -> Option<RouteConfig> {
@@ -37,6 +38,7 @@ pub(super) fn route<'d>(
     let keep_host = section.take("keep_host").and_then(|value| value.boolean(report)).unwrap_or(true);
     let always_open = section.take("always_open").map(|value| always_open(&value, report)).unwrap_or_default();
     let well_known = section.take("well_known").and_then(|value| value.choice(&WELL_KNOWN, report));
+    let limits = section.take("limits").and_then(|value| limits_of(&value, whole, report)).map(Arc::new);
     let dialect = section.take("dialect").and_then(|value| value.choice(&DIALECTS, report));
     let errors = section.take("errors").map(|value| errors::errors(&value, inherited, report));
     pages.read(value.key, section.take("page").as_ref(), report);
@@ -52,6 +54,7 @@ pub(super) fn route<'d>(
         keep_host,
         always_open,
         well_known: well_known.unwrap_or_default(),
+        limits,
         dialect,
         errors: errors.unwrap_or_else(|| inherited.errors.clone()),
         page: None,
@@ -86,11 +89,26 @@ fn hint(route: &str, key: &str, value: &DeValue<'_>) -> Option<String> {
     }
     match key {
         "mode" | "until" | "message" => Some(format!("`{key}` belongs in the flag file")),
-        "listen" | "admin" | "log" | "limits" | "workers" | "trusted_proxies" | "maintenance" | "on_missing" => {
+        "listen" | "admin" | "log" | "workers" | "trusted_proxies" | "maintenance" | "on_missing" => {
             Some(format!("`{key}` is not a route's: write it above the first `[routes.NAME]` line"))
         }
+        _ if limits::ROUTE_TABLE.has(key) => Some(format!("write it inside of `limits`: `limits = {{ {key} = … }}`")),
+        _ if limits::TABLE.has(key) => Some(for_the_whole_proxy(key)),
         _ => None,
     }
+}
+
+/// Reads `limits = { first_byte = "10m" }`. What it does not set is as in `whole`.
+fn limits_of(value: &Value<'_>, whole: &Limits, report: &mut Report<'_>) -> Option<Limits> {
+    let table = value.table("limits = { first_byte = \"10m\" }", report)?;
+    let mut section = Section::new(&limits::ROUTE_TABLE, "`limits` of a route", value.span.clone(), table);
+    let limits = limits::read_route(whole, &mut section, report);
+    section.finish(report, |key, _| limits::TABLE.has(key).then(|| for_the_whole_proxy(key)));
+    Some(limits)
+}
+
+fn for_the_whole_proxy(key: &str) -> String {
+    format!("{} is for the whole proxy: write it under `[limits]`", quoted(key))
 }
 
 /// Hosts and paths of a route.

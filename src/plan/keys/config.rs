@@ -277,6 +277,12 @@ pub static ROUTE: Table = Table {
              closed as well.",
         ),
         Key::new(
+            "limits",
+            Form::Table(&limits::ROUTE_TABLE),
+            Absent::Means("those of `[limits]`"),
+            "Limits and time-outs of the route alone.",
+        ),
+        Key::new(
             "dialect",
             Form::Choice(&["html", "text", "markdown", "problem", "json", "xml"]),
             Absent::Means("chosen by `Accept`"),

@@ -129,7 +129,7 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
             // A client that accepts no bytes would not accept an orderly end either.
             return Poll::Ready(());
         }
-        let due = untaken.map(|since| since + stream.streams.write);
+        let due = untaken.map(|since| since + in_flight.write(stream.streams.write));
         std::task::ready!(stream.deadline.poll(cx, due));
         stream.streams.worker.cell().reached(Limit::Write);
         Poll::Ready(())

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use http::{HeaderName, HeaderValue, Request};
 use hyper::rt::ReadBufCursor;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::request_body::RequestBody;
 use super::socket::{Socket, write_parts};
@@ -26,21 +27,34 @@ pub(crate) struct UpstreamIo {
     sent: Rc<SentHead>,
 }
 
-/// The head of the request that was written last.
+/// The head of the request that was written last, and the size of what has come since.
 ///
 /// An upstream may close a connection at any moment, for example when it restarts, while a request is on its way. A
 /// request that may be sent twice is then parsed again from the bytes that were written. Without a failure, the cost is
 /// a copy of some hundred bytes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct SentHead {
     expected: Cell<bool>,
     head: RefCell<Vec<u8>>,
+    came: Cell<usize>,
+    /// Bytes that the head of an answer may have.
+    most: usize,
 }
 
 impl SentHead {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { expected: Cell::new(false), head: RefCell::default(), came: Cell::new(0), most }
+    }
+
+    /// Returns true if as much has come since the head was written as the head of an answer may have.
+    pub(crate) fn is_exceeded(&self) -> bool {
+        self.came.get() >= self.most
+    }
+
     /// Prepares for the next request. With `again`, its head is kept.
     pub(crate) fn expect(&self, again: bool) {
         self.expected.set(again);
+        self.came.set(0);
         let mut head = self.head.borrow_mut();
         head.clear();
         head.shrink_to(USUAL_HEAD);
@@ -97,9 +111,25 @@ impl UpstreamIo {
     }
 }
 
+/// Socket whose bytes are counted as they come.
+struct Counted<'s> {
+    socket: &'s mut Socket,
+    came: &'s Cell<usize>,
+}
+
+impl AsyncRead for Counted<'_> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut *self.socket).poll_read(cx, buf);
+        self.came.set(self.came.get() + buf.filled().len() - before);
+        outcome
+    }
+}
+
 impl hyper::rt::Read for UpstreamIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let Self { io, sent, .. } = &mut *self;
+        Pin::new(&mut TokioIo::new(Counted { socket: io.inner_mut(), came: &sent.came })).poll_read(cx, buf)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
@@ -11,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use tokio::time::Instant;
 
+use crate::plan::limits::Limits;
 use crate::plan::snapshot::Route;
 use crate::plan::verdict::Pass;
 use crate::proxy::error::Error;
@@ -80,6 +82,10 @@ impl Forwarded {
     fn route(&self) -> &Route {
         &self.exchange.generation.snapshot.routes[self.route]
     }
+
+    fn limits(&self) -> &Arc<Limits> {
+        self.route().config.limits.as_ref().unwrap_or(&self.exchange.generation.snapshot.limits)
+    }
 }
 
 /// Request on its way to an upstream. Boxed: it is passed on more than once.
@@ -110,7 +116,7 @@ pub(crate) fn start(
     request: Request<Incoming>,
 ) -> Started<impl Future<Output = Received> + use<>> {
     let exchange = &forwarded.exchange;
-    if prepare::is_too_large(exchange, &request) {
+    if prepare::is_too_large(forwarded.limits(), &request) {
         return forwarded.unsent(Error::BodyTooLarge, request);
     }
     let mut candidates = Candidates::new(&exchange.record.worker, &exchange.generation, forwarded.route());
@@ -119,7 +125,8 @@ pub(crate) fn start(
     };
     let host = prepare::host(&request);
     let keep_host = forwarded.route().config.keep_host;
-    let (mut request, hop, options) = prepare::request(exchange, forwarded.route(), &host, request);
+    let (mut request, hop, options) =
+        prepare::request(exchange, (forwarded.route(), forwarded.limits()), &host, request);
     if forwarded.pass == Pass::Bypassed {
         request.headers_mut().insert(X_MAINTENANCE, respond::BYPASS);
     }
@@ -284,7 +291,7 @@ impl UpstreamRequest {
         let exchange = &self.forwarded.exchange;
         let flow = || exchange.flow(headers);
         let relieve = || relief::start(&exchange.record.worker, &self.pool);
-        let limits = &exchange.generation.snapshot.limits;
+        let limits = self.forwarded.limits();
         let checkout = Checkout { limits, reuse: self.reuse, flow: &flow, relieve: &relieve };
         let checked_out = self.pool.checkout(&checkout).await.inspect(|_| self.holds_connection());
         checked_out.inspect_err(|error| {
@@ -349,7 +356,9 @@ impl UpstreamRequest {
 
     fn blame_upstream(&self, error: &Error) {
         self.pool.cell().failures.increment();
-        self.pool.failed(error);
+        if error.is_failure() {
+            self.pool.failed(error);
+        }
     }
 
     /// Gives the request the form that this upstream's protocol needs.
@@ -400,6 +409,7 @@ impl UpstreamRequest {
         if let Err(error) = checked {
             return Err(Box::new(Failed { error, exchange: self.forwarded.exchange, unread: None }));
         }
+        let limits = Arc::clone(self.forwarded.limits());
         let Forwarded { exchange, route, pass, cookie } = self.forwarded;
         let Exchange { mut record, generation, context, .. } = exchange;
         let now = Instant::now();
@@ -426,7 +436,7 @@ impl UpstreamRequest {
                 lease.set_long_lived();
                 let connection = Rc::clone(&record.connection);
                 let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
-                connection.take_over(Box::new(Tunnel { upstream, record, lease, websocket }));
+                connection.take_over(Box::new(Tunnel { upstream, record, lease, websocket, limits }));
             }
             return Ok(response.map(|_| Body::Empty));
         }
@@ -436,13 +446,12 @@ impl UpstreamRequest {
         let kind = if fields.has(Field::ContentLength) { Kind::Plain } else { kind(response.headers()) };
         record.in_flight.set_kind(kind);
         let is_long_lived = kind.is_long_lived();
-        let timeout = generation.snapshot.limits.upstream_read;
         Ok(response.map(|incoming| {
             if is_long_lived {
                 lease.set_long_lived();
             }
             let source = lease.read(incoming);
-            Body::Upstream(Box::new(UpstreamBody::new(source, lease, record, timeout, now)))
+            Body::Upstream(Box::new(UpstreamBody::new(source, lease, record, limits.upstream_read, now)))
         }))
     }
 

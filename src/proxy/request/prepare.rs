@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 
 use crate::net;
 use crate::plan::config::Upstream;
+use crate::plan::limits::Limits;
 use crate::plan::snapshot::Route;
 use crate::proxy::http::headers::{self, HopByHop, X_REQUEST_ID};
 use crate::proxy::io::gather::{Gather, Source};
@@ -20,9 +21,8 @@ use crate::proxy::upstream::lease::SendOptions;
 use super::exchange::Exchange;
 
 /// Returns true if a request announces a body that is larger than allowed.
-pub(super) fn is_too_large(exchange: &Exchange, request: &Request<Incoming>) -> bool {
-    let most = exchange.generation.snapshot.limits.body_size;
-    most.is_some_and(|most| request.body().size_hint().lower() > most)
+pub(super) fn is_too_large(limits: &Limits, request: &Request<Incoming>) -> bool {
+    limits.body_size.is_some_and(|most| request.body().size_hint().lower() > most)
 }
 
 /// Returns the authority of the target, or else the `Host` field; `check` has verified that it is well-formed.
@@ -34,11 +34,10 @@ pub(super) fn host(request: &Request<Incoming>) -> HeaderValue {
 /// Gives a request a form that fits any upstream.
 pub(super) fn request(
     exchange: &Exchange,
-    route: &Route,
+    (route, limits): (&Route, &Limits),
     host: &HeaderValue,
     request: Request<Incoming>,
 ) -> (Request<RequestBody>, HopByHop, SendOptions) {
-    let limits = &exchange.generation.snapshot.limits;
     let empty = request.body().is_end_stream();
     let repeatable = empty && request.method().is_safe();
     let upload = (!empty).then(|| Rc::new(UploadState::new(exchange.record.released)));

@@ -331,6 +331,9 @@ pub(crate) fn error(error: &Error, page: Option<&Rendered>, context: &ResponseCo
         | Error::Tls(_)
         | Error::Evicted
         | Error::Broken(_)
+        | Error::OddAnswer(_)
+        | Error::AnswerHeadSize
+        | Error::AnswerHeadFields
         | Error::FirstByte
         | Error::BadResponse(_)
         | Error::Drained => {}

@@ -133,6 +133,9 @@ impl Exchange {
         let generation = &self.generation;
         let exemption = exemption(&route.config, request.method(), request.uri().path());
         self.record.start(&generation.routes[route.index], generation.snapshot.generation, exemption);
+        if let Some(limits) = &route.config.limits {
+            self.record.in_flight.set_write(limits.write);
+        }
         if route.config.policy.ignores(request.uri().path()) {
             self.record.in_flight.ignore();
         } else {

@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -29,12 +30,15 @@ pub(crate) struct Tunnel {
     pub lease: Lease,
     /// True if the tunnel carries WebSocket.
     pub websocket: bool,
+    /// Limits of the route.
+    pub limits: Arc<Limits>,
 }
 
 impl Tunnel {
     /// Carries bytes both ways. Ends when both sides are done, one side fails, the tunnel is idle for too long, or it
     /// is told to leave. `read_ahead` has the client's bytes after the request.
-    async fn relay(mut self, client: Socket, read_ahead: Bytes, limits: &Limits, cell: &WorkerCell) {
+    async fn relay(mut self, client: Socket, read_ahead: Bytes, cell: &WorkerCell) {
+        let limits = &self.limits;
         let Ok(Ok(switched)) = timeout(limits.connect, self.upstream).await else {
             return;
         };
@@ -77,10 +81,10 @@ impl Takeover for Tunnel {
         self: Box<Self>,
         client: Socket,
         read_ahead: Bytes,
-        limits: &'a Limits,
+        _: &'a Limits,
         cell: &'a WorkerCell,
     ) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
-        Box::pin(self.relay(client, read_ahead, limits, cell))
+        Box::pin(self.relay(client, read_ahead, cell))
     }
 }
 

@@ -14,6 +14,8 @@ use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
+use crate::plan::limits::Limits;
+use crate::proxy::http::HYPER_HEAD_FIELDS;
 use crate::proxy::io::deadline::Deadline;
 use crate::proxy::io::gather::{Gather, MOST_PUMPED, note};
 use crate::proxy::io::request_body::RequestBody;
@@ -89,6 +91,11 @@ impl UpstreamConnection {
         receive
     }
 
+    /// Returns true if more has come since the request was sent than the head of an answer may have.
+    pub(super) fn is_exceeded(&self) -> bool {
+        self.sent.is_exceeded()
+    }
+
     /// Returns the request that was sent last, if its head was kept.
     pub(super) fn sent_head(&self) -> Option<Request<RequestBody>> {
         self.sent.read()
@@ -150,6 +157,16 @@ impl UpstreamConnection {
     }
 }
 
+/// Returns the settings of connections, with the limits on the heads of answers.
+pub(super) fn builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.max_header_size(limits.upstream_head_size).max_buf_size(limits.upstream_head_size + READ_AHEAD);
+    if limits.upstream_head_fields != HYPER_HEAD_FIELDS {
+        builder.max_headers(limits.upstream_head_fields);
+    }
+    builder
+}
+
 /// Drives an HTTP/1.1 connection to its end, and hands its stream on if it became a tunnel.
 pub(super) async fn drive(
     mut driven: http1::Connection<UpstreamIo, RequestBody>,
@@ -184,3 +201,6 @@ pub(super) async fn drive(
     // Nobody waits any more if the upstream did not switch, or if the client went away meanwhile.
     let _ = tunnel.send(Switched { socket: parts.io.into_socket(), read_ahead: parts.read_buf, slot: Box::new(slot) });
 }
+
+/// Bytes behind a head that may be read together with it.
+const READ_AHEAD: usize = 64 * 1024;

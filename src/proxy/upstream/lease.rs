@@ -120,7 +120,7 @@ impl Lease {
             LeaseKind::Http1 { connection, .. } => connection.received(),
             LeaseKind::Http2 { .. } => false,
         };
-        received.map_err(|error| unsent(error, timed_out))
+        received.map_err(|error| unsent(error, timed_out, self.is_exceeded()))
     }
 
     /// Sends a request and waits for the response's head.
@@ -151,6 +151,14 @@ impl Lease {
                 let sent = connection.sender.borrow_mut().try_send_request(request);
                 within_first_byte(sent, options).await
             }
+        }
+    }
+
+    /// Returns true if more has come than the head of an answer may have.
+    fn is_exceeded(&self) -> bool {
+        match &self.kind {
+            LeaseKind::Http1 { connection, .. } => connection.is_exceeded(),
+            LeaseKind::Http2 { .. } => false,
         }
     }
 
@@ -232,9 +240,9 @@ async fn becomes_ready(sender: &mut http1::SendRequest<RequestBody>) -> Result<(
 }
 
 /// Returns the error, and the request if none of its bytes were sent.
-fn unsent(mut error: TrySendError<Request<RequestBody>>, timed_out: bool) -> Unsent {
+fn unsent(mut error: TrySendError<Request<RequestBody>>, timed_out: bool, exceeded: bool) -> Unsent {
     let request = error.take_message();
-    let error = if timed_out { Error::FirstByte } else { Error::Broken(error.into_error()) };
+    let error = if timed_out { Error::FirstByte } else { Error::of_answer(error.into_error(), exceeded) };
     Unsent { error, request }
 }
 
@@ -250,7 +258,7 @@ async fn within_first_byte(
     let mut due = moved() + first_byte;
     loop {
         match timeout_at(due, sent.as_mut()).await {
-            Ok(sent) => return sent.map_err(|error| unsent(error, false)),
+            Ok(sent) => return sent.map_err(|error| unsent(error, false, false)),
             Err(_) if starved() => due = Instant::now() + first_byte,
             Err(_) if moved() + first_byte > due => due = moved() + first_byte,
             Err(_) => return Err(Unsent { error: Error::FirstByte, request: None }),

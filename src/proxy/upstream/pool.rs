@@ -16,7 +16,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::plan::config::Upstream;
 use crate::plan::limits::Limits;
 use crate::proxy::error::Error;
-use crate::proxy::http::HYPER_HEAD_FIELDS;
 use crate::proxy::io::client::Activity;
 use crate::proxy::io::executor::Local;
 use crate::proxy::io::request_body::{Ahead, RequestBody};
@@ -27,7 +26,7 @@ use crate::telemetry::{UpstreamCell, UpstreamMeter};
 use super::adaptive_limit::AdaptiveLimit;
 use super::budget::Budget;
 use super::connect::connect;
-use super::connection::{UpstreamConnection, drive};
+use super::connection::{UpstreamConnection, builder, drive};
 use super::health::Health;
 use super::idle::{
     IdleConnections, LongLived, MOST_STREAMS, Multiplexed, MultiplexedConnections, Reuse, drive_multiplexed,
@@ -205,6 +204,11 @@ impl Pool {
         LongLived::new(&self.long_lived)
     }
 
+    /// Returns the limit on connections that the next of the waiting requests has.
+    pub(crate) fn most_for_next(&self) -> Option<usize> {
+        self.queue.borrow_mut().front().and_then(|entry| entry.most)
+    }
+
     /// Returns the number of waiting requests.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.borrow().len()
@@ -289,12 +293,8 @@ impl Pool {
             return self.open_multiplexed(limits, slot).await;
         }
         let socket = connect(&self.upstream, self.tls.clone(), &self.lookups).await?;
-        let mut builder = http1::Builder::new();
-        builder.max_header_size(limits.head_size);
-        if limits.head_fields != HYPER_HEAD_FIELDS {
-            builder.max_headers(limits.head_fields);
-        }
-        let sent = Rc::new(SentHead::default());
+        let builder = builder(limits);
+        let sent = Rc::new(SentHead::new(limits.upstream_head_size));
         let io = UpstreamIo::new(socket, Rc::clone(&sent));
         let (sender, driven) = builder.handshake(io).await.map_err(Error::Broken)?;
         let connection = Rc::new(UpstreamConnection::new(sent));
@@ -315,7 +315,7 @@ impl Pool {
             .initial_stream_window_size(window(limits.h2_stream_window))
             // The window has room for every stream: data that some clients do not accept must not stop the others.
             .initial_connection_window_size(window(limits.h2_stream_window.saturating_mul(MOST_STREAMS)))
-            .max_header_list_size(window(limits.h2_field_list))
+            .max_header_list_size(window(limits.upstream_head_size))
             // Only one stream until the upstream has said how many it allows: it would refuse the others.
             .initial_max_send_streams(1)
             .handshake(TokioIo::new(socket));
