@@ -156,6 +156,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
         limits: Arc::new(config.limits.clone()),
         trusted_proxies: config.trusted_proxies.clone(),
         drain: config.drain,
+        response: config.response.clone(),
         log: config.log.clone(),
         reserved: config.page.prefix.clone(),
         sets_cookies: turns.is_some(),

@@ -6,6 +6,7 @@ mod destination;
 mod digest;
 mod endpoint;
 mod errors;
+mod fields;
 mod foreign;
 mod guard;
 mod kind;
@@ -39,6 +40,7 @@ pub use destination::{BadDestination, Channel, Destination, HookScheme, HookUrl}
 pub use digest::DigestTime;
 pub use endpoint::{ENDPOINT_HELP, Endpoint, MOST_REPLICAS};
 pub use errors::{ErrorStatus, Errors};
+pub use fields::{FieldAction, FieldChange, FieldChanges, FieldText, Piece, Reach, Variable};
 pub use guard::{Bound, Guard, HANGS, Latency, Measurement, OnBreach, Readiness};
 pub use kind::EventKind;
 pub use log::{Access, Log, LogField, LogFields, LogFormat, LogLevel};
@@ -72,6 +74,8 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     /// Time that requests in flight may still take after SIGTERM. Routes may ask for longer.
     pub drain: Duration,
+    /// Changes to the fields of the proxy's own answers on no route.
+    pub response: Option<Arc<FieldChanges>>,
     /// Listeners; at least one.
     pub listen: Vec<Listen>,
     /// Address of the admin listener, if there is one.
@@ -176,6 +180,10 @@ pub struct RouteConfig {
     pub upstreams: Vec<Upstream>,
     /// Send the client's `Host` to the upstream instead of the upstream's own.
     pub keep_host: bool,
+    /// Changes to the fields of requests, the general ones included.
+    pub request: Option<Arc<FieldChanges>>,
+    /// Changes to the fields of answers, the general ones included.
+    pub response: Option<Arc<FieldChanges>>,
     /// Paths that stay open, whatever is flagged.
     pub always_open: Vec<Exception>,
     /// Handling of `/robots.txt` and ACME challenges while the route is closed.

@@ -85,7 +85,19 @@ pub enum Refusal {
     Method,
 }
 
-impl Verdict<'_> {
+impl<'s> Verdict<'s> {
+    /// Returns the route that the request is for; `None` if it is for none.
+    pub fn route(&self) -> Option<&'s Route> {
+        match self {
+            Self::Forward(route, _)
+            | Self::Show(route, _)
+            | Self::Hold(route, _)
+            | Self::Answer(route, _)
+            | Self::Own(_, route) => Some(route),
+            Self::Site(_) | Self::Refuse(_) => None,
+        }
+    }
+
     /// Returns the word for the verdict in logs and metrics.
     pub fn as_str(&self) -> &'static str {
         match self {

@@ -33,6 +33,7 @@ mod drain;
 mod early;
 mod edits;
 mod errors;
+mod fields;
 mod floods;
 mod forms;
 mod guard;

@@ -176,6 +176,8 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, form: Pre
             http2: false,
         }],
         keep_host: true,
+        request: None,
+        response: None,
         always_open: Vec::new(),
         well_known: WellKnown::Closed,
         limits: None,

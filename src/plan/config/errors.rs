@@ -1,11 +1,13 @@
 //! `errors`: errors of the upstreams in whose place browsers get the proxy's own page.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 
 use super::super::keys;
 use super::super::read::{Report, Section, Value, no_hint};
+use super::FieldChanges;
 
 /// Status of an error that has a page: nobody answered, or not in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,12 +64,16 @@ pub(super) struct Inherited {
     pub shown: bool,
     /// `retry_after_max` above the tables.
     pub retry_after_max: Option<Duration>,
+    /// `request` above the tables.
+    pub request: Option<Arc<FieldChanges>>,
+    /// `response` above the tables.
+    pub response: Option<Arc<FieldChanges>>,
 }
 
 impl Inherited {
     /// Reads `errors` above the tables. `shown` is that of `[page]`.
     pub(super) fn new(value: Option<&Value<'_>>, shown: bool, report: &mut Report<'_>) -> Self {
-        let none = Self { errors: Errors::default(), shown, retry_after_max: None };
+        let none = Self { errors: Errors::default(), shown, retry_after_max: None, request: None, response: None };
         let errors = value.map_or(Errors::default(), |value| errors(value, &none, report));
         Self { errors, ..none }
     }

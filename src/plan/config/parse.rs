@@ -13,6 +13,7 @@ use super::super::limits::{self, Limits};
 use super::super::problem::{Problem, quoted};
 use super::super::read::{Report, Section, Value, document, in_order, no_hint};
 use super::errors::Inherited;
+use super::fields::Direction;
 use super::log::log;
 use super::notify::MailTable;
 use super::route_page::RoutePages;
@@ -20,7 +21,7 @@ use super::{
     Address, Config, Endpoint, Listen, MOST_REPLICAS, OnMissing, PageConfig, ProgramTemplate, RouteConfig, Serves,
     StatusConfig, StoreConfig, TlsFiles, TrustedProxies,
 };
-use super::{address, foreign, mail, notify, page, route, status, values};
+use super::{address, fields, foreign, mail, notify, page, route, status, values};
 
 /// Parses a config.
 pub(super) fn config(file: &Path, text: &str) -> (Option<Config>, Vec<Problem>) {
@@ -45,6 +46,9 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let drain = top.take("drain").and_then(|value| values::duration(&value, report));
     let errors = top.take("errors");
     let retry_after_max = values::retry_after_max(top, report);
+    let request = top.take("request").map(|value| fields::fields(&value, Direction::Request, report));
+    let response = top.take("response").map(|value| fields::fields(&value, Direction::Response, report));
+    let (request, response) = (fields::joined(request, None), fields::joined(response, None));
     let listen = listeners(top, report);
     let admin = top.take("admin").and_then(|value| admin(&value, &listen, report));
     let replicas = top.take("replicas").map(|value| replicas(&value, report)).unwrap_or_default();
@@ -56,7 +60,8 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let mail = mail.and_then(|value| mail::mail(&value, report));
     let has_site = |value: &Value<'_>| ["host", "prefix", "listen"].iter().any(|key| value.inner.get(*key).is_some());
     let least = if status.as_ref().is_some_and(has_site) { Least::None } else { Least::One };
-    let inherited = Inherited { retry_after_max, ..Inherited::new(errors.as_ref(), page.errors, report) };
+    let inherited = Inherited::new(errors.as_ref(), page.errors, report);
+    let inherited = Inherited { retry_after_max, request, response: response.clone(), ..inherited };
     let mut pages = RoutePages::new(&page);
     let (mut routes, programs) = routes(top, least, (&inherited, &limits, &mut pages), report);
     let status_span = status.as_ref().map(|value| value.span.clone());
@@ -73,6 +78,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
         workers: workers.and_then(|workers| usize::try_from(workers).ok()),
         trusted_proxies: trusted_proxies.unwrap_or_default(),
         drain: drain.unwrap_or(DEFAULT_DRAIN),
+        response,
         listen: listen.into_iter().chain(site).map(|(listen, _)| listen).collect(),
         admin,
         replicas,

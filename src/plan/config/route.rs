@@ -14,9 +14,10 @@ use super::super::path::{PathPattern, Prefix};
 use super::super::problem::quoted;
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
 use super::errors::Inherited;
+use super::fields::Direction;
 use super::route_page::RoutePages;
-use super::{Exception, Fixed, HostPattern, RouteConfig, Trust, Upstream, UpstreamAddress, WellKnown};
-use super::{address, errors, policy, template, values};
+use super::{Exception, FieldChanges, Fixed, HostPattern, RouteConfig, Trust, Upstream, UpstreamAddress, WellKnown};
+use super::{address, errors, fields, policy, template, values};
 
 /// Route that owns each host and path, with the place in the file where it claims them.
 #[derive(Default)]
@@ -35,7 +36,8 @@ pub(super) fn route<'d>(
     let mut section = Section::new(&keys::ROUTE, format!("route {}", quoted(value.key)), value.span.clone(), table);
     let places = hosts_and_paths(&mut section, report);
     let upstreams = upstreams(&mut section, report);
-    let keep_host = section.take("keep_host").and_then(|value| value.boolean(report)).unwrap_or(true);
+    let keep_host = section.take("keep_host").and_then(|value| value.boolean(report));
+    let (request, response) = changes(&mut section, keep_host, inherited, report);
     let always_open = section.take("always_open").map(|value| always_open(&value, report)).unwrap_or_default();
     let well_known = section.take("well_known").and_then(|value| value.choice(&WELL_KNOWN, report));
     let limits = section.take("limits").and_then(|value| limits_of(&value, whole, report)).map(Arc::new);
@@ -51,7 +53,9 @@ pub(super) fn route<'d>(
         hosts: places.hosts.into_iter().map(|(host, _)| host).collect(),
         paths: places.paths.into_iter().map(|(path, _)| path).collect(),
         upstreams,
-        keep_host,
+        keep_host: keep_host.unwrap_or(true),
+        request,
+        response,
         always_open,
         well_known: well_known.unwrap_or_default(),
         limits,
@@ -61,6 +65,29 @@ pub(super) fn route<'d>(
         template,
         policy,
     })
+}
+
+/// Reads `request` and `response`, and joins them with the general ones.
+fn changes(
+    section: &mut Section<'_>,
+    keep_host: Option<bool>,
+    inherited: &Inherited,
+    report: &mut Report<'_>,
+) -> (Option<Arc<FieldChanges>>, Option<Arc<FieldChanges>>) {
+    let written = section.take("request");
+    let request = written.as_ref().map(|value| fields::fields(value, Direction::Request, report));
+    let response = section.take("response").map(|value| fields::fields(&value, Direction::Response, report));
+    if let (Some(value), Some(FieldChanges { host: Some(_), .. }), Some(false)) = (&written, &request, keep_host) {
+        let help = "remove it, or set no `Host`";
+        report.wrong(value.key_span.clone(), "`keep_host = false` has a `Host` of its own to send", help);
+    }
+    let names_host = keep_host.is_some() || request.as_ref().is_some_and(|request| request.host.is_some());
+    // A route that says itself what becomes of `Host` does not get the general one.
+    let general = inherited
+        .request
+        .as_ref()
+        .map(|general| if names_host { fields::hostless(general) } else { Arc::clone(general) });
+    (fields::joined(request, general.as_ref()), fields::joined(response, inherited.response.as_ref()))
 }
 
 /// Reads a route's name: 1 to 64 of `[A-Za-z0-9_.-]`. It becomes a metric's label and a word of the command line.

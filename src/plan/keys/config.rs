@@ -1,19 +1,21 @@
 //! Keys of the config.
 
 use super::super::key::pattern::{
-    ADDRESS, COLOR, DIRECTORY, ENDPOINT, EXCEPTION as EXCEPTION_TEXT, FILE, FRAMER, HOST, LANGUAGE, ORIGIN, OWN_PREFIX,
-    PATH_PATTERN, PREFIX, PROGRAM, PROXY, RAMP_POINT, RATE, UPSTREAM,
+    ADDRESS, DIRECTORY, ENDPOINT, EXCEPTION as EXCEPTION_TEXT, FILE, HOST, PATH_PATTERN, PREFIX, PROGRAM, PROXY,
+    RAMP_POINT, RATE, UPSTREAM,
 };
 use super::super::key::{Absent, Form, Key, ROUTE_NAME, Rule, Table};
 use super::super::limits;
 use super::bypass::BYPASS;
 use super::checks::{CHECK, HEALTH};
 use super::errors::ERRORS;
+use super::fields::{REQUEST, RESPONSE};
 use super::guard::GUARD;
 use super::log::LOG;
 use super::mail::MAIL;
 use super::notify::NOTIFY;
-use super::route_page::{LINKS, ROUTE_PAGE};
+use super::page::PAGE;
+use super::route_page::ROUTE_PAGE;
 use super::status::STATUS;
 use super::times::{RETRY_TIME, ROUTE_TIME};
 
@@ -65,6 +67,19 @@ pub static CONFIG: Table = Table {
             RETRY_TIME,
             Absent::Means("until the end, at most an hour"),
             "Longest time that clients are told to wait before they ask again.",
+        ),
+        Key::new(
+            "request",
+            Form::Table(&REQUEST),
+            Absent::Is("{}"),
+            "Fields of the requests that upstreams get, on all routes. A route has the last word on the fields that it names.",
+        ),
+        Key::new(
+            "response",
+            Form::Table(&RESPONSE),
+            Absent::Is("{}"),
+            "Fields of the answers that clients get, on all routes and on the proxy's own answers, which keep the fields \
+             that they have. A route has the last word on the fields that it names.",
         ),
         Key::new(
             "listen",
@@ -153,80 +168,6 @@ pub static ADMIN: Table = Table {
     rules: &[],
 };
 
-/// `[page]`.
-pub static PAGE: Table = Table {
-    header: "[page]",
-    about: "Look and content of the page.",
-    keys: &[
-        Key::new("brand", Form::Words(256), Absent::Means("none"), "Name above the page."),
-        Key::new(
-            "logo",
-            Form::Text(&FILE),
-            Absent::Means("none"),
-            "Picture beside the name (svg, png, jpg, webp, avif or gif). The page contains it as a `data:` URL.",
-        ),
-        Key::new(
-            "accent",
-            Form::Text(&COLOR),
-            Absent::Is("\"#0b6b53\""),
-            "Accent colour, `#rgb` or `#rrggbb`. The page changes it as far as needed to be readable.",
-        ),
-        Key::new(
-            "language",
-            Form::Text(&LANGUAGE),
-            Absent::Means("the first of `languages`"),
-            "Language for clients that ask for none of those offered.",
-        ),
-        Key::new(
-            "languages",
-            Form::OneOrArray(&Form::Text(&LANGUAGE), 1..=64),
-            Absent::Is(
-                "[\"en\", \"de\", \"fr\", \"es\", \"ja\", \"ar\", \"pt-BR\", \"zh-Hans\", \"it\", \"nl\", \"pl\", \"ko\"]",
-            ),
-            "Languages that are offered. One that is not built in needs a message file in `pages`.",
-        ),
-        Key::new("links", Form::Table(&LINKS), Absent::Is("{}"), "Links of the page."),
-        Key::new(
-            "prefix",
-            Form::Text(&OWN_PREFIX),
-            Absent::Is("\"/.backsoon\""),
-            "Prefix of the proxy's own paths, which are never forwarded.",
-        ),
-        Key::new(
-            "cors",
-            Form::OneOrArray(&Form::Text(&ORIGIN), 0..=256),
-            Absent::Means("any may read, and no preflight is allowed"),
-            "Origins whose scripts may read the answers of closed routes, and whose preflights are allowed: \
-             `https://app.example.com`, `https://*.example.com`, or `*` for any. `[]` lets nobody read.",
-        ),
-        Key::new(
-            "event_stream",
-            Form::Bool,
-            Absent::Is("true"),
-            "Answers an `EventSource` with status 200 and one event, so that it reconnects. `false` sends 503.",
-        ),
-        Key::new(
-            "framing",
-            Form::Either(&[
-                Form::Choice(&["none", "same-origin", "any"]),
-                Form::OneOrArray(&Form::Text(&FRAMER), 1..=32),
-            ]),
-            Absent::Is("\"same-origin\""),
-            "Pages that may show this one in a frame, as the app's own that embeds a route: none, those of the same \
-             origin, any, or those of the same origin and of some others, such as `https://app.example.com` and \
-             `https://*.example.com`.",
-        ),
-        Key::new(
-            "errors",
-            Form::Bool,
-            Absent::Is("true"),
-            "Answers with a page, in every form, where no upstream has answered: 502, 503 and 504. `false` sends one line \
-             of text.",
-        ),
-    ],
-    rules: &[],
-};
-
 /// `[routes.NAME]`.
 pub static ROUTE: Table = Table {
     header: "[routes.NAME]",
@@ -262,6 +203,18 @@ pub static ROUTE: Table = Table {
             Form::Bool,
             Absent::Is("true"),
             "Forwards the client's `Host`. `false` sends the upstream's own.",
+        ),
+        Key::new(
+            "request",
+            Form::Table(&REQUEST),
+            Absent::Means("`request` above the tables"),
+            "Fields of the requests that upstreams get, besides those above the tables.",
+        ),
+        Key::new(
+            "response",
+            Form::Table(&RESPONSE),
+            Absent::Means("`response` above the tables"),
+            "Fields of the answers that clients get, besides those above the tables.",
         ),
         Key::new(
             "always_open",

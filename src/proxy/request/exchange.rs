@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
@@ -12,7 +13,7 @@ use hyper::body::Incoming;
 
 use crate::live::Generation;
 use crate::plan::client;
-use crate::plan::config::{ErrorStatus, Serves};
+use crate::plan::config::{ErrorStatus, FieldChanges, Serves};
 use crate::plan::page::Rendered;
 use crate::plan::pass::Transport;
 use crate::plan::snapshot::Route;
@@ -27,6 +28,7 @@ use crate::proxy::queue::Flow;
 use crate::proxy::worker::{Live, Worker};
 
 use super::body::Body;
+use super::changes::{self, Changes, Facts};
 use super::record::RequestRecord;
 use super::respond;
 use super::response_context::ResponseContext;
@@ -108,6 +110,35 @@ impl Exchange {
     pub(crate) fn has_guessed(&self, route: &Route, headers: &HeaderMap) -> bool {
         self.generation.routes[route.index].workers[self.record.worker.id].bypass_refused.increment();
         self.record.worker.throttle.count(self.client(headers), self.record.started)
+    }
+
+    /// Prepares changes of fields, with what they need of the request. `None` if there are none.
+    #[inline]
+    pub(super) fn changes(
+        &self,
+        changes: Option<&Arc<FieldChanges>>,
+        route: Option<&Route>,
+        request: &Request<Incoming>,
+    ) -> Option<Box<Changes>> {
+        changes.map(|changes| self.prepared(changes, route, request))
+    }
+
+    #[cold]
+    fn prepared(
+        &self,
+        changes: &Arc<FieldChanges>,
+        route: Option<&Route>,
+        request: &Request<Incoming>,
+    ) -> Box<Changes> {
+        let (peer, trusted) = (&self.record.connection.peer, &self.generation.snapshot.trusted_proxies);
+        let facts = Facts {
+            client: client::of(peer.address, request.headers(), trusted),
+            host: changes::host(request),
+            transport: self.transport(request.headers()),
+            id: &self.context.id,
+            route: route.map_or("", |route| route.config.name.as_str()),
+        };
+        Box::new(Changes::new(changes, &facts))
     }
 
     /// Answers without an upstream, once the unread rest of the request has been dealt with.

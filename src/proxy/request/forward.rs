@@ -92,7 +92,7 @@ impl Forwarded {
 pub(crate) struct UpstreamRequest {
     forwarded: Forwarded,
     hop: HopByHop,
-    /// The host that the client asked for.
+    /// The host that the client asked for, or that the operator sets.
     host: HeaderValue,
     keep_host: bool,
     /// The upstream of the current attempt.
@@ -124,7 +124,7 @@ pub(crate) fn start(
         return forwarded.unsent(Error::NoConnection, request);
     };
     let host = prepare::host(&request);
-    let keep_host = forwarded.route().config.keep_host;
+    let (sent_host, keep_host) = prepare::sent_host(&forwarded.route().config, &host);
     let (mut request, hop, options) =
         prepare::request(exchange, (forwarded.route(), forwarded.limits()), &host, request);
     if forwarded.pass == Pass::Bypassed {
@@ -137,7 +137,7 @@ pub(crate) fn start(
     let mut outgoing = Box::new(UpstreamRequest {
         forwarded,
         hop,
-        host,
+        host: sent_host,
         keep_host,
         pool,
         candidates,
@@ -420,6 +420,10 @@ impl UpstreamRequest {
         self.pool.answered_after(|| now.saturating_duration_since(self.options.at));
         let protocol = switched.then(|| response.headers().get(UPGRADE).cloned()).flatten();
         clean(&mut response, fields, self.hop.trailers);
+        // Before the proxy adds its own fields, which stay as they are.
+        if let Some(changes) = record.changes.take() {
+            changes.apply_to_answer(response.headers_mut());
+        }
         let route = &generation.snapshot.routes[route];
         let page = replace::page(response.status(), route, pass, &context);
         let head_only = context.head_only();

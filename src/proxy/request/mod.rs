@@ -3,6 +3,7 @@
 pub(crate) mod balance;
 pub(crate) mod body;
 mod call;
+mod changes;
 pub(crate) mod entry;
 pub(crate) mod events;
 pub(crate) mod exchange;

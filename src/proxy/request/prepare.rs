@@ -9,7 +9,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::net;
-use crate::plan::config::Upstream;
+use crate::plan::config::{RouteConfig, Upstream};
 use crate::plan::limits::Limits;
 use crate::plan::snapshot::Route;
 use crate::proxy::http::headers::{self, HopByHop, X_REQUEST_ID};
@@ -31,6 +31,14 @@ pub(super) fn host(request: &Request<Incoming>) -> HeaderValue {
     authority.or_else(|| request.headers().get(HOST).cloned()).unwrap_or(HeaderValue::from_static(""))
 }
 
+/// Returns the host for upstreams, and whether it is sent in the place of the upstream's own.
+pub(super) fn sent_host(route: &RouteConfig, asked: &HeaderValue) -> (HeaderValue, bool) {
+    match route.request.as_ref().and_then(|changes| changes.host.as_ref()) {
+        Some(set) => (set.clone(), true),
+        None => (asked.clone(), route.keep_host),
+    }
+}
+
 /// Gives a request a form that fits any upstream.
 pub(super) fn request(
     exchange: &Exchange,
@@ -38,6 +46,7 @@ pub(super) fn request(
     host: &HeaderValue,
     request: Request<Incoming>,
 ) -> (Request<RequestBody>, HopByHop, SendOptions) {
+    let changes = exchange.changes(route.config.request.as_ref(), Some(route), &request);
     let empty = request.body().is_end_stream();
     let repeatable = empty && request.method().is_safe();
     let upload = (!empty).then(|| Rc::new(UploadState::new(exchange.record.released)));
@@ -68,6 +77,9 @@ pub(super) fn request(
     headers::merge_content_length(headers, exchange.fields);
     headers.insert(X_REQUEST_ID, exchange.context.id.clone());
     headers::join_cookies(headers, exchange.fields);
+    if let Some(changes) = changes {
+        changes.apply_to_request(headers);
+    }
     let upgrades = hop.upgrade.is_some();
     let options =
         SendOptions { at: exchange.record.released, first_byte: limits.first_byte, upload, repeatable, upgrades };

@@ -22,6 +22,7 @@ use crate::telemetry::line::Line;
 use crate::telemetry::{Cell, Limit, RouteCell, RouteMeter, SERVER_ERROR};
 
 use super::call::{CallOutcome, CallStatus, NO_STATUS};
+use super::changes::Changes;
 use super::entry::{Entry, is_recorded};
 
 /// Record of one request, open from its head to the end of its response. If it is dropped while open, the client has
@@ -39,6 +40,8 @@ pub(crate) struct RequestRecord {
     pub(crate) released: Instant,
     /// The line for the access log, if this request is recorded.
     entry: Option<Box<Entry>>,
+    /// The changes to the fields of the answer, if there are any.
+    pub(super) changes: Option<Box<Changes>>,
     /// The part of the outcome that is still to come.
     outcome: CallOutcome,
     /// The time of the end; `None` while the request is open.
@@ -67,6 +70,7 @@ impl RequestRecord {
             started,
             released: started,
             entry,
+            changes: None,
             outcome: CallOutcome::Known,
             ended: None,
         }
@@ -274,8 +278,11 @@ impl RequestRecord {
         self.own(answer)
     }
 
-    fn own<B: Body>(mut self, answer: Response<B>) -> Response<B> {
+    fn own<B: Body>(mut self, mut answer: Response<B>) -> Response<B> {
         self.leave_unread();
+        if let Some(changes) = self.changes.take() {
+            changes.apply_to_own(answer.headers_mut());
+        }
         let bytes = answer.body().size_hint().exact().unwrap_or(0);
         self.note(|entry| entry.status = answer.status());
         self.end(bytes, Instant::now());

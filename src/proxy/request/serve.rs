@@ -77,11 +77,14 @@ impl Exchange {
     /// Carries out a verdict, as far as possible without waiting. `generation` is the exchange's own.
     #[inline]
     fn act(
-        self,
+        mut self,
         decided: Result<Verdict<'_>, Error>,
         generation: &Generation,
         request: Request<Incoming>,
     ) -> Progress<(impl Future<Output = Received> + use<>, Box<UpstreamRequest>)> {
+        let about = decided.as_ref().ok().and_then(Verdict::route);
+        let changes = about.map_or(&generation.snapshot.response, |route| &route.config.response);
+        self.record.changes = self.changes(changes.as_ref(), about, &request);
         match decided {
             Ok(Verdict::Forward(route, pass)) => {
                 let cookie = if pass == Pass::Admitted { self.inspect(route, &request) } else { None };

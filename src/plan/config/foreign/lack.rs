@@ -75,8 +75,8 @@ impl Lack {
             Self::Ciphers => ("has no list of ciphers", "TLS 1.2 and 1.3 with safe ciphers are built in"),
             Self::Compression => ("does not compress responses", "let the app do it, or nginx behind it"),
             Self::Cors => (
-                "sets no CORS fields for the app",
-                "let the app do it; for the page of a closed route, `cors` of `[page]`",
+                "answers no preflights for the app",
+                "let the app do it; `response` sets fields; for the page of a closed route, `cors` of `[page]`",
             ),
             Self::Discovery => (
                 "does not discover services",

@@ -17,7 +17,7 @@ const ROUTE: &str =
     "[[listen]]\naddress = \"127.0.0.1:8080\"\n[routes.web]\nupstream = \"http://127.0.0.1:3000\"\n{}\n";
 
 /// Guesses, with where they are written and a part of the help.
-const GUESSES: [(&str, &str, &str); 76] = [
+const GUESSES: [(&str, &str, &str); 79] = [
     // nginx
     (ROUTE, "proxy_pass = \"http://127.0.0.1:3000\"", "did you mean `upstream`?"),
     (ROUTE, "server_name = \"a.example\"", "did you mean `host`?"),
@@ -89,6 +89,9 @@ const GUESSES: [(&str, &str, &str); 76] = [
     (ROUTE, "response_timeout = 10", "`first_byte` does that"),
     (ROUTE, "healthcheck = { path = \"/up\" }", "did you mean `health`?"),
     (ROUTE, "buffering = { requests = true }", "never buffers bodies"),
+    (ROUTE, "proxy_set_header = 1", "did you mean `request`?"),
+    (ROUTE, "add_header = 1", "did you mean `response`?"),
+    (TOP, "hsts = true", "`response` does that: write it under a `[routes.NAME]` line"),
     (ROUTE, "forward_headers = true", "`trusted_proxies` does that: write it above the first `[…]` line"),
     (ROUTE, "path_prefix = \"/app\"", "did you mean `path`?"),
     // Others

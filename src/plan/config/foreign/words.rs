@@ -7,7 +7,7 @@ use super::{Answer, Lack};
 use Answer::{Key, Not, Own, Say};
 
 /// Words in lower case with `_`, divided by spaces, and their answer. Of several that fit, the first is taken.
-pub(super) static WORDS: [(&str, Answer); 77] = [
+pub(super) static WORDS: [(&str, Answer); 79] = [
     // Inside of `verify` and `health`.
     ("interval inter period frequency", Own("every")),
     ("timeout timeouts check_timeout", Own("within")),
@@ -94,6 +94,16 @@ pub(super) static WORDS: [(&str, Answer); 77] = [
     (
         "circuit_breaker outlier_detection passive_health fail_timeout",
         Say("three failures in a row eject an upstream for a while, without a key; `health` asks by itself"),
+    ),
+    (
+        "headers header_up proxy_set_header request_headers custom_request_headers reqadd reqrep request_header \
+         set_header set_headers proxy_headers proxy_hide_request_header",
+        Key(&ROUTE, "request"),
+    ),
+    (
+        "add_header header header_down response_headers custom_response_headers rspadd response_header hsts sts_seconds \
+         strict_transport_security security_headers proxy_hide_header more_set_headers csp server_tokens",
+        Key(&ROUTE, "response"),
     ),
     // Listeners.
     (
