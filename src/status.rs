@@ -385,6 +385,8 @@ pub(crate) enum Role {
     Key,
     /// A template, a message file or the logo.
     Page,
+    /// A switch of routes.
+    Switch,
     /// The secret of a bypass.
     Secret,
     /// The roots that an upstream is checked against.
@@ -400,6 +402,7 @@ impl Role {
             Self::Certificate => "certificate",
             Self::Key => "key",
             Self::Page => "page",
+            Self::Switch => "switch",
             Self::Secret => "secret",
             Self::Roots => "roots",
         }

@@ -223,7 +223,7 @@ fn scope(args: &Bypass, name: &str, file: &FlagFile, flags: &Flags, now: Timesta
     };
     let in_force = || match closure.map(|closure| &closure.source) {
         Some(Source::Window(id)) => Some(id.clone()),
-        Some(Source::Flag) | None => None,
+        Some(Source::Flag | Source::Switch(_)) | None => None,
     };
     Ok(match ahead {
         Some((begins, id)) => Scope { issued, begins, ahead: Some(id.clone()), window: Some(id) },

@@ -10,9 +10,9 @@ use serde_json::json;
 
 use crate::control::load::{self, Loaded};
 use crate::control::runtime_file;
-use crate::files::source::ReadError;
+use crate::files::source::{self, ReadError};
 use crate::plan::config::OnMissing;
-use crate::plan::flags::{Odd, Window};
+use crate::plan::flags::{Odd, Switched, Window, switch_message};
 use crate::plan::problem::{Problem, quoted};
 
 use super::behind::Behind;
@@ -74,6 +74,15 @@ pub(super) fn run(args: &Check, streams: &mut Streams) -> Result<u8, Failure> {
              and `{{{{ message[0] }}}}` where they should be"
         ))?;
     }
+    for switch in &loaded.flags.switched {
+        streams.note(format_args!(
+            "{} is {}: its switch `{}` exists{}",
+            switch.route,
+            words::being(switch.mode),
+            switch.file,
+            unshown(switch)
+        ))?;
+    }
     let now = Timestamp::now();
     let odd = odd_nights(&loaded, now);
     for (window, night) in odd.iter().take(MOST_NIGHTS) {
@@ -85,6 +94,13 @@ pub(super) fn run(args: &Check, streams: &mut Streams) -> Result<u8, Failure> {
     }
     writeln!(streams.out, "{}: {}", styled(GOOD, "ok"), counted(&loaded, now))?;
     Ok(exit::OK)
+}
+
+/// Says why the content of a switch is not shown.
+fn unshown(switch: &Switched) -> String {
+    let content = source::existence(Path::new(&switch.file)).ok();
+    let note = content.and_then(|content| switch_message(&content.bytes).err());
+    note.map(|note| format!("; {note}")).unwrap_or_default()
 }
 
 /// Returns the files of the pages that are served as they stand.
@@ -155,6 +171,7 @@ fn as_json(loaded: &Result<Loaded, Vec<Problem>>, streams: &mut Streams) -> Resu
                 "flag_file": loaded.config.maintenance.display().to_string(),
                 "listeners": loaded.config.listen.len(),
                 "routes": routes,
+                "switches": loaded.flags.switched.iter().map(|switch| &switch.file).collect::<BTreeSet<_>>(),
                 "flagged": flagged(loaded, Timestamp::now()),
                 "odd_nights": odd,
             });

@@ -83,13 +83,14 @@ pub(super) fn compiled(route: &Route) -> RouteStatus {
         source: closure.map(|closure| match &closure.source {
             Source::Flag => FLAG.to_owned(),
             Source::Window(id) => format!("{WINDOW}{id}"),
+            Source::Switch(file) => format!("{SWITCH}{file}"),
         }),
         breach: route.state.breach().map(|breach| BreachStatus { at: Some(breach.at), what: breach.what.clone() }),
         ..RouteStatus::default()
     }
 }
 
-/// Describes each flag and window that closes the routes, or will close them, after a flag was lifted or a window
+/// Describes each flag, window and switch that closes the routes, or will close them, after a flag was lifted or a window
 /// ended.
 pub(super) fn causes(flags: &Flags, asked: &Asked, facts: &Facts, now: Timestamp) -> Vec<String> {
     let closed = |names: Vec<String>| names.into_iter().filter(|name| !facts.has_open(name)).collect::<Vec<_>>();
@@ -105,7 +106,16 @@ pub(super) fn causes(flags: &Flags, asked: &Asked, facts: &Facts, now: Timestamp
             None => to_come(window, &names, now),
         });
     }
+    let asked_of = |route: &str| closed(asked.of(&Target::Route(route.to_owned())));
+    let switches = flags.switched.iter().filter(|switch| !asked_of(&switch.route).is_empty());
+    lines.extend(switches.map(|switch| by_switch(&switch.route, switch.mode, &switch.file)));
     lines
+}
+
+/// Describes a route that a switch closes. No command removes another tool's file.
+fn by_switch(route: &str, mode: Mode, file: &str) -> String {
+    let (route, file) = (harmless(route), harmless(file));
+    format!("{route} stays {}: the switch {file} holds it; remove that file", words::being(mode))
 }
 
 fn by_flag(target: &Target, mode: Mode, names: &[String]) -> Option<String> {
@@ -158,6 +168,11 @@ pub(super) fn keeps(flags: &Flags, route: &RouteStatus, now: Timestamp) -> Optio
     if let Some(guarded) = by_guard(route) {
         return Some(guarded);
     }
+    // The proxy may see a file that is not in sight here.
+    let switch = route.source.as_deref().and_then(|source| source.strip_prefix(SWITCH));
+    if let Some((file, mode)) = switch.zip(route.mode.as_deref().and_then(mode)).filter(|_| !route.is(Phase::Open)) {
+        return Some(by_switch(&route.name, mode, file));
+    }
     mode_of(flags, &route.name, now)?;
     let asked = Asked(vec![route.name.clone()]);
     let told = Facts { routes: vec![route.clone()], from: Origin::Proxy };
@@ -199,7 +214,8 @@ pub(super) fn mode_of(flags: &Flags, route: &str, now: Timestamp) -> Option<Mode
     let flagged = flagged.filter(|flag| flag.route.is(route)).map(|flag| flag.mode);
     let windows = flags.windows.iter().filter(|window| window.in_force(now).is_some());
     let windows = windows.flat_map(|window| &window.routes).filter(|(target, _)| target.is(route));
-    flagged.chain(windows.map(|(_, mode)| *mode)).max()
+    let switched = flags.switched.iter().filter(|switch| switch.route == route).map(|switch| switch.mode);
+    flagged.chain(windows.map(|(_, mode)| *mode)).chain(switched).max()
 }
 
 fn is_flagged(flags: &Flags, route: &str, now: Timestamp) -> bool {
@@ -218,9 +234,11 @@ fn differs(route: &RouteStatus, entry: &Entry, now: Timestamp) -> Option<String>
     }
     let name = harmless(&route.name);
     let mode = route.mode.as_deref().and_then(mode)?;
-    let by = match route.source.as_deref().map(|source| (source, source.strip_prefix(WINDOW))) {
-        Some((_, Some(id))) => format!("window `{}`", harmless(id)),
-        Some((_, None)) | None => "another flag".to_owned(),
+    let source = route.source.as_deref().unwrap_or_default();
+    let by = match (source.strip_prefix(WINDOW), source.strip_prefix(SWITCH)) {
+        (Some(id), _) => format!("window `{}`", harmless(id)),
+        (None, Some(file)) => format!("the switch {}", harmless(file)),
+        (None, None) => "another flag".to_owned(),
     };
     let until = until(route.until, now);
     if mode > entry.mode {
@@ -260,6 +278,8 @@ const EVERY: &str = "every route";
 const FLAG: &str = "flag";
 /// Prefix of a window's id in `source`.
 const WINDOW: &str = "window ";
+/// Prefix of a switch's file in `source`.
+const SWITCH: &str = "switch ";
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use crate::control::state::StateDir;
+use crate::control::switches;
 use crate::files::source;
 use crate::files::write::Emptied;
 use crate::plan::compile::{Inputs, Known, Memory, compile};
@@ -168,7 +169,7 @@ impl Site {
     /// # Errors
     /// If the file cannot be read, or has errors.
     pub(super) fn flags(&self) -> Result<Flags, Failure> {
-        flag_file::flags(&self.file)
+        flag_file::flags(&self.file).map(|flags| self.with_switches(flags))
     }
 
     /// Edits the file, unless it would have errors afterwards. The caller decides about a file that was emptied.
@@ -182,7 +183,8 @@ impl Site {
         edit: impl FnMut(&str) -> Result<(String, T), EditError>,
     ) -> Result<Edited<T>, Failure> {
         self.check_unseen(emptied)?;
-        flag_file::edit(&self.file, emptied, edit)
+        let edited = flag_file::edit(&self.file, emptied, edit)?;
+        Ok(Edited { flags: self.with_switches(edited.flags), ..edited })
     }
 
     /// Refuses an edit that would drop flags which only a proxy has.
@@ -197,6 +199,11 @@ impl Site {
             unseen::check(&Target { file: &self.file, named_by, memory }, &self.endpoints)?;
         }
         Ok(())
+    }
+
+    /// Adds the switches that are on, as they are seen from here.
+    fn with_switches(&self, flags: Flags) -> Flags {
+        Flags { switched: self.config.as_ref().map(switches::on).unwrap_or_default(), ..flags }
     }
 
     /// Prepares to ask the proxies about an edit that was made.
@@ -233,7 +240,9 @@ impl Site {
 
     /// Parses a text of the flag file; `None` if it has errors.
     pub(super) fn parse(&self, text: &str) -> Option<Flags> {
-        flags::parse_at(&self.file.display().to_string(), text, Timestamp::now()).0.map(|parsed| parsed.flags)
+        flags::parse_at(&self.file.display().to_string(), text, Timestamp::now())
+            .0
+            .map(|parsed| self.with_switches(parsed.flags))
     }
 }
 

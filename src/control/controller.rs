@@ -109,6 +109,7 @@ impl Controller {
     /// Makes the first generation.
     pub(crate) fn first(&mut self) -> Generation {
         self.inputs.watch();
+        let _ = self.inputs.take_switches();
         let first = self.publication.make(&self.inputs, None);
         self.inputs.published(self.publication.generation());
         transitions::log_first(&first.snapshot);

@@ -8,6 +8,7 @@ mod own_pages;
 mod pairs;
 mod refused_page;
 mod roles;
+mod switches;
 
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use crate::plan::compile::{self, Known};
 use crate::plan::config::{Config, OnMissing};
 use crate::plan::flags::{Flags, Reading, Stale};
 use crate::plan::page::Renderers;
-use crate::plan::problem::Problem;
+use crate::plan::problem::{Problem, Severity};
 use crate::plan::snapshot::Snapshot;
 use crate::telemetry::log::LogHandle;
 
@@ -37,6 +38,7 @@ use super::startup::StartupSettings;
 use in_force::InForce;
 use pairs::Pairs;
 use refused_page::RefusedPage;
+use switches::Switches;
 
 /// The inputs in force, and the files that they come from.
 pub(super) struct Inputs {
@@ -63,6 +65,7 @@ pub(super) struct Inputs {
     /// Trial of the page's files after an edit.
     pub(super) trial: PageTrial,
     refused_page: RefusedPage,
+    switches: Switches,
     preview: Option<Preview>,
     log: LogHandle,
 }
@@ -146,6 +149,7 @@ impl Inputs {
             exposed: Vec::new(),
             trial: PageTrial::new(),
             refused_page: RefusedPage::default(),
+            switches: Switches::default(),
             preview,
             log,
         };
@@ -214,7 +218,7 @@ impl Inputs {
 
     /// Watches every file that the inputs come from, and no other.
     pub(super) fn watch(&mut self) {
-        self.files.set(self.watched());
+        self.files.set_all(self.watched());
     }
 
     /// Takes in changed files.
@@ -228,7 +232,7 @@ impl Inputs {
         for change in changes {
             effect = self.follow(change).or(effect);
         }
-        effect
+        self.follow_switches(changes).or(effect)
     }
 
     fn touched(&self, changes: &[Change], reread: Reread) -> Touched {
@@ -294,7 +298,8 @@ impl Inputs {
         let materials = certs::materials(&self.config_file, &config, |path| self.files.settled(path));
         let page = pages::read_files(&self.config_file, &config, |path| self.files.present(path));
         let checked = self.refused_page.check(page, &self.renderers);
-        match (materials, checked.whole(), self.misses_flags(&config)) {
+        problems.extend(self.new_switches(&config));
+        match (materials, checked.whole(), self.misses_flags(&config).or_else(|| untold(&mut problems))) {
             (Ok(materials), Some(renderers), None) => {
                 problems.extend(certs::exposed(&config));
                 problems.extend(self.startup.changed_by(&config, &self.config_file));
@@ -307,6 +312,7 @@ impl Inputs {
                 self.in_force.retain(|path| self.files.get(path).is_some());
                 // Even if the new flag file is refused at first, its next contents must be doubted.
                 self.judge_flags();
+                let _ = self.take_switches();
                 // The flag file may name routes that were added or removed.
                 let _ = self.take_flags();
                 Effect::Publish
@@ -381,6 +387,7 @@ impl Inputs {
     }
 
     fn set_flags(&mut self, mut flags: Flags) {
+        flags.switched.clone_from(&self.flags.switched);
         if let Some(preview) = &self.preview {
             (preview.flags)(&mut flags);
         }
@@ -454,4 +461,10 @@ impl Inputs {
             problems: problems.iter().map(|problem| problem.message.clone()).collect(),
         });
     }
+}
+
+/// Takes the error out of the problems of a config's switches; `None` if they are warnings.
+fn untold(problems: &mut Vec<Problem>) -> Option<Problem> {
+    let error = problems.iter().position(|problem| problem.severity == Severity::Error)?;
+    Some(problems.remove(error))
 }

@@ -12,11 +12,11 @@ use crate::plan::config::{self, Config};
 use crate::plan::encoding;
 use crate::plan::flags::{self, Flags, Reading, Stale};
 use crate::plan::page::Renderers;
-use crate::plan::problem::Problem;
+use crate::plan::problem::{Problem, Severity};
 use crate::plan::snapshot::Snapshot;
 
 use super::certs::{self, Materials};
-use super::pages;
+use super::{pages, switches};
 use crate::files::source::{self, Content, ReadError};
 
 /// Contents of all files, parsed and checked.
@@ -96,11 +96,14 @@ pub(crate) fn from(
     problems.extend(super::subscribers::unmailable(config_file, &config));
     let (renderers, found) = pages::renderers(config_file, &config, &mut read);
     problems.extend(found);
-    match (flags, materials, renderers) {
+    let found = switches::problems(config_file, &config, |_| false);
+    let told = found.iter().all(|problem| problem.severity != Severity::Error);
+    problems.extend(found);
+    match (flags.filter(|_| told), materials, renderers) {
         (Some((flags, stale)), Some(materials), Some(renderers)) => Ok(Loaded {
             renderers,
+            flags: Arc::new(Flags { switched: switches::on(&config), ..flags }),
             config: Arc::new(config),
-            flags: Arc::new(flags),
             stale,
             flags_missing,
             materials,

@@ -72,6 +72,8 @@ pub mod state;
 #[cfg(feature = "proxy")]
 mod subscribers;
 #[cfg(feature = "proxy")]
+pub(crate) mod switches;
+#[cfg(feature = "proxy")]
 mod transitions;
 
 #[cfg(feature = "proxy")]

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::{self, sleep_until};
 
@@ -66,6 +66,15 @@ pub(crate) struct Pending {
     pub wait: Wait,
 }
 
+/// Part of a watched file that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// Content, once it is whole.
+    Content,
+    /// Existence. The content is an addition, and is taken as it is found.
+    Existence,
+}
+
 /// A judge of new contents: says whether one takes away what is in force.
 pub(crate) type Judge = Arc<dyn Fn(Hint, &Content) -> Doubt + Send + Sync>;
 
@@ -105,6 +114,7 @@ pub(crate) struct Files {
 }
 
 struct Entry {
+    kind: Kind,
     debounce: Debounce,
     state: State,
     chain: PathChain,
@@ -126,20 +136,26 @@ impl Files {
         }
     }
 
-    /// Sets the files to watch. Files that were watched before keep their state.
+    /// Sets the files to watch for their contents. Files that were watched before keep their state.
     ///
     /// A new file is read at once, and counts as it is.
     pub(crate) fn set(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+        self.set_all(paths.into_iter().map(|path| (path, Kind::Content)));
+    }
+
+    /// Sets the files to watch, as [`Files::set`] does, with what counts of each. The first of two kinds wins.
+    pub(crate) fn set_all(&mut self, paths: impl IntoIterator<Item = (PathBuf, Kind)>) {
         let timing = self.options.timing;
         let mut before = mem::take(&mut self.entries);
         let mut fresh = Vec::new();
-        for path in paths {
+        for (path, kind) in paths {
             if self.entries.contains_key(&path) {
                 continue;
             }
-            let entry = before.remove(&path).unwrap_or_else(|| {
+            let known = before.remove(&path).filter(|entry| entry.kind == kind);
+            let entry = known.unwrap_or_else(|| {
                 fresh.push(path.clone());
-                Entry::new(&path, timing)
+                Entry::new(&path, kind, timing)
             });
             self.entries.insert(path, entry);
         }
@@ -243,7 +259,7 @@ impl Files {
             entry.chain = chain;
             self.rearm = true;
         }
-        let found = source::read(path);
+        let found = entry.kind.read(path);
         let hint = match hint(&found) {
             // Another writer may have begun between the event and the read.
             Hint::Closed | Hint::Renamed if self.watch.is_busy(&entry.chain) => Hint::Writing,
@@ -255,8 +271,9 @@ impl Files {
 
     fn start(&mut self, path: &Path) {
         let Some(entry) = self.entries.get_mut(path) else { return };
-        let found = source::read(path);
-        entry.debounce = Debounce::start(observation(&found.content, Doubt::None), self.options.timing);
+        let found = entry.kind.read(path);
+        entry.debounce =
+            Debounce::start(observation(&found.content, Doubt::None), entry.kind.timing(self.options.timing));
         entry.state.error = found.content.as_ref().err().copied();
         entry.state.content = found.content.ok();
         let mounted = source::is_mount_point(path).then_some(WatchWarning::MountPoint);
@@ -291,7 +308,7 @@ impl Files {
 impl Files {
     /// Watches a file that was not watched. The present content counts.
     fn load_new(&mut self, path: &Path) {
-        let entry = Entry::new(path, self.options.timing);
+        let entry = Entry::new(path, Kind::Content, self.options.timing);
         self.entries.insert(path.to_path_buf(), entry);
         self.arm();
         self.start(path);
@@ -346,11 +363,30 @@ impl Files {
     }
 }
 
+impl Kind {
+    fn read(self, path: &Path) -> Found {
+        match self {
+            Self::Content => source::read(path),
+            Self::Existence => Found { content: source::existence(path), unlinked: false },
+        }
+    }
+
+    /// Returns the delays of debouncing. Nothing is half of a file that exists, but one that is gone may be on its way
+    /// back: some tools remove a file before they write it.
+    fn timing(self, timing: Timing) -> Timing {
+        match self {
+            Self::Content => timing,
+            Self::Existence => Timing { quiet: Duration::ZERO, gone: timing.lifts, ..timing },
+        }
+    }
+}
+
 impl Entry {
-    fn new(path: &Path, timing: Timing) -> Self {
+    fn new(path: &Path, kind: Kind, timing: Timing) -> Self {
         let missing = ReadError::Missing;
         Self {
-            debounce: Debounce::start(Observation::ReadError(missing), timing),
+            kind,
+            debounce: Debounce::start(Observation::ReadError(missing), kind.timing(timing)),
             state: State { content: None, doubt: Doubt::None, pending: None, error: Some(missing), warning: None },
             chain: PathChain::of(path),
             judge: None,
@@ -378,7 +414,7 @@ impl Entry {
     }
 
     fn doubt(&self, hint: Hint, content: &Content) -> Doubt {
-        if self.debounce.has_accepted(content.hash) {
+        if self.debounce.has_accepted(content.hash) || self.kind == Kind::Existence {
             return Doubt::None;
         }
         if let Some(judge) = &self.judge {

@@ -191,6 +191,27 @@ pub(crate) fn read(path: &Path) -> Found {
     found
 }
 
+/// Looks whether a file exists, and reads it if it can be read: what exists without a content has an empty one.
+///
+/// A directory is no such file, because a container makes one in the place of a file that is not there. A symlink
+/// counts if it leads to something.
+///
+/// # Errors
+/// [`ReadError::Missing`] and [`ReadError::NotAFile`] if there is none, and any other error if nobody can tell.
+pub(crate) fn existence(path: &Path) -> Result<Content, ReadError> {
+    let found = fs::metadata(path)?;
+    if found.is_dir() {
+        return Err(ReadError::NotAFile(kind_of(&found)));
+    }
+    match read(path).content {
+        Ok(content) => Ok(content),
+        Err(ReadError::Missing) => Err(ReadError::Missing),
+        Err(ReadError::NotAFile(_) | ReadError::TooLarge(_) | ReadError::Changing | ReadError::Unreadable(_)) => {
+            Ok(Content::new(Vec::new(), FileId::of(&found), Trace::default()))
+        }
+    }
+}
+
 /// Returns true if the file itself, not a directory above it, is a mount point. Always false without `/proc`.
 pub(crate) fn is_mount_point(path: &Path) -> bool {
     let Ok(path) = fs::canonicalize(path) else { return false };

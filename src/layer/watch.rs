@@ -173,6 +173,7 @@ pub(super) fn config(route: String, always_open: Vec<Exception>, policy: Policy)
         errors: Errors::default(),
         page: None,
         template: None,
+        switch: None,
         policy,
     };
     Config {

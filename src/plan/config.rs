@@ -22,6 +22,7 @@ mod route;
 mod route_page;
 mod status;
 mod store;
+mod switch;
 mod template;
 mod values;
 
@@ -54,6 +55,7 @@ pub use read_only::Allowed;
 pub(super) use route::route_name;
 pub use status::{SITE_PATH, SitePlace, StatusConfig, StatusService};
 pub use store::{PostgresConfig, PostgresServer, PostgresTls, StoreConfig};
+pub use switch::Switch;
 pub use template::{ProgramFormat, ProgramTemplate};
 
 use super::path::{PathPattern, Prefix};
@@ -198,6 +200,8 @@ pub struct RouteConfig {
     pub page: Option<Arc<PageConfig>>,
     /// Template of the answers to programs.
     pub template: Option<Arc<ProgramTemplate>>,
+    /// Files whose existence closes the route.
+    pub switch: Option<Switch>,
     /// Policy for going down and coming back.
     pub policy: Policy,
 }

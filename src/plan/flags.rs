@@ -7,6 +7,7 @@ mod parse;
 mod past;
 mod span;
 mod stale;
+mod switch;
 mod window;
 
 use std::collections::HashSet;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use super::mode::Mode;
 use super::problem::{Place, Problem, did_you_mean, quoted};
 use super::read::list;
 use super::text::Text;
@@ -26,6 +28,7 @@ pub use links::Link;
 pub use past::Past;
 pub use span::Span;
 pub use stale::{Reading, Stale};
+pub use switch::{SwitchNote, Switched, message as switch_message, switched};
 
 /// Content of `maintenance.toml`, checked. By default nothing is flagged.
 #[derive(Clone, Default, PartialEq)]
@@ -45,6 +48,8 @@ pub struct Flags {
     pub revoked: Vec<(Target, Timestamp)>,
     /// `[links]`: links of testers that have a name.
     pub links: Vec<Link>,
+    /// Switches of the config that are on. They are no part of the file, and act as its flags do.
+    pub switched: Vec<Switched>,
 }
 
 /// One entry of `[routes]`: short (`web = "offline"`), or with words and an end.
@@ -85,32 +90,6 @@ pub enum Target {
     Every,
     /// One route by its name, which this proxy may not have.
     Route(String),
-}
-
-/// Mode of a closed route. Modes are ordered by strictness, and the strictest wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// Safe methods pass; the page answers the rest.
-    ReadOnly,
-    /// Requests wait for the route.
-    Hold,
-    /// The page answers every request.
-    Offline,
-}
-
-impl Mode {
-    /// All modes, from the mildest to the strictest.
-    pub const ALL: [Self; 3] = [Self::ReadOnly, Self::Hold, Self::Offline];
-
-    /// Returns the word for the mode in every output.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ReadOnly => "read-only",
-            Self::Hold => "hold",
-            Self::Offline => "offline",
-        }
-    }
 }
 
 /// Planned window: the half-open span [starts, ends).
@@ -359,12 +338,15 @@ pub fn parse(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
 
 impl fmt::Debug for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { routes, windows, past, forced, lifted, revoked, links } = self;
+        let Self { routes, windows, past, forced, lifted, revoked, links, switched } = self;
         let mut shown = f.debug_struct("Flags");
         shown.field("routes", routes).field("windows", windows);
         // Most files have no past.
         if *past != Past::default() {
             shown.field("past", past);
+        }
+        if !switched.is_empty() {
+            shown.field("switched", switched);
         }
         shown.field("forced", forced).field("lifted", lifted).field("revoked", revoked).field("links", links).finish()
     }

@@ -17,6 +17,7 @@ mod notify;
 mod page;
 mod route_page;
 mod status;
+mod switch;
 mod times;
 
 #[cfg(test)]
@@ -35,3 +36,4 @@ pub use notify::NOTIFY;
 pub use page::PAGE;
 pub use route_page::{LINKS, ROUTE_PAGE};
 pub use status::{STATUS, STATUS_SERVICE};
+pub use switch::SWITCH;

@@ -103,6 +103,8 @@ pub enum Source {
     Flag,
     /// A window, by its id.
     Window(String),
+    /// A switch of the route, by its file.
+    Switch(String),
 }
 
 /// Demand of the flag file that a route be under maintenance now, made of everything in it that says so.
@@ -110,7 +112,7 @@ pub enum Source {
 pub struct Desired {
     /// Mode in force.
     pub mode: Mode,
-    /// Flag or window whose words are shown.
+    /// Flag, window or switch whose words are shown.
     pub source: Source,
     /// End, if it is known.
     pub until: Option<Timestamp>,

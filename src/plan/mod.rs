@@ -14,6 +14,7 @@ mod read;
 pub(crate) mod color;
 pub(crate) mod etag;
 pub(crate) mod methods;
+pub(crate) mod mode;
 pub mod path;
 pub(crate) mod target;
 pub(crate) mod text;

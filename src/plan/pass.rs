@@ -145,7 +145,7 @@ fn group<'g>(route: &'g Route, closure: &'g Closure) -> Group<'g> {
     match (&route.config.policy.ramp_group, &closure.ramped) {
         (Some(name), _) => Group::Named(name),
         (None, Source::Window(id)) => Group::Window(id),
-        (None, Source::Flag) => Group::Flags,
+        (None, Source::Flag | Source::Switch(_)) => Group::Flags,
     }
 }
 

@@ -168,6 +168,7 @@ impl Route {
         Some(match &closure.source {
             Source::Flag => ClosedBy::Flag,
             Source::Window(id) => ClosedBy::Window(id),
+            Source::Switch(file) => ClosedBy::Switch(file),
         })
     }
 
@@ -227,6 +228,8 @@ pub enum ClosedBy<'r> {
     Flag,
     /// A window, by its id.
     Window(&'r str),
+    /// A switch of the route, by its file.
+    Switch(&'r str),
     /// A finding of the guard, which no flag lifts.
     Guard,
     /// A saved state that was lost: the checks come before the opening.
@@ -242,6 +245,7 @@ impl fmt::Display for ClosedBy<'_> {
         match self {
             Self::Flag => f.write_str("flag"),
             Self::Window(id) => write!(f, "window {id}"),
+            Self::Switch(file) => write!(f, "switch {file}"),
             Self::Guard => f.write_str("guard"),
             Self::LostState => f.write_str("lost state"),
             Self::Start => f.write_str("start"),

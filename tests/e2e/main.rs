@@ -78,6 +78,7 @@ mod soak;
 mod status;
 mod streaming;
 mod subscribers;
+mod switches;
 mod tenants;
 mod tls;
 mod told_again;

@@ -391,6 +391,7 @@ fn closure_report(closure: &Closure, route: &Route, loaded: &Loaded, at: Timesta
         ClosedBy::Reload => "the reload of the config, which added or moved it".to_owned(),
         ClosedBy::LostState => "the saved state that was lost".to_owned(),
         ClosedBy::Window(id) => format!("window {}", quoted(id)),
+        ClosedBy::Switch(file) => format!("the switch {}", quoted(file)),
         ClosedBy::Flag => {
             let named = |target: &Target| matches!(target, Target::Route(name) if name == route_name);
             let own = loaded.flags.routes.iter().any(|flag| {

@@ -104,6 +104,7 @@ impl PreviewedPage {
             flags.windows = flags.window(id).cloned().into_iter().collect();
             flags.past = Past::default();
             flags.routes.clear();
+            flags.switched.clear();
             for window in &mut flags.windows {
                 if let (None, Some((starts, ends))) = (window.in_force(now), window.span_at(now)) {
                     // The page shows the window at its start, which is moved to now.
@@ -185,6 +186,7 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, form: Pre
         errors: Errors::default(),
         page: page.map(Arc::new),
         template: None,
+        switch: None,
         policy: Policy::default(),
     };
     config.routes.push(Arc::new(preview));

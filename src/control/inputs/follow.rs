@@ -21,11 +21,17 @@ impl Inputs {
                 tracing::warn!(path = %path.display(), "the flag file is gone: nothing is flagged any more");
                 return self.give_up_flags();
             }
+            // Switches are logged with their effect.
+            Change::Missing(path) if self.is_switch(path) => {}
             Change::Missing(path) if self.is_optional(path) => {
                 tracing::info!(path = %path.display(), "the file is gone: the built-in one is shown");
             }
             Change::Missing(path) => {
                 tracing::warn!(path = %path.display(), "the file is gone, the last good one stays");
+            }
+            Change::Unreadable(path) if self.is_switch(path) => {
+                let error = self.files.get(path).and_then(|state| state.error).map(|error| error.to_string());
+                tracing::warn!(path = %path.display(), trouble = error, "the switch cannot be told");
             }
             Change::Unreadable(path) => {
                 let error = self.files.get(path).and_then(|state| state.error).map(|error| error.to_string());

@@ -102,7 +102,7 @@ impl Inputs {
     /// Notes that everything that was read at the start is in force.
     pub(super) fn take_all(&mut self) {
         let files = self.watched();
-        files.iter().for_each(|file| self.take_content(file));
+        files.iter().for_each(|(file, _)| self.take_content(file));
         self.judge_flags();
         self.judge_config();
     }

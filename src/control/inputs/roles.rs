@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::files::Pending;
 use crate::files::debounce::Wait;
 use crate::files::source::{FileId, ReadError, WatchWarning};
 use crate::files::watch::Watching;
+use crate::files::{Kind, Pending};
 use crate::plan::problem::Problem;
 use crate::status::{FileStatus, PendingStatus, ProblemStatus, Role, WatchingStatus};
 
 use super::super::report::Report;
-use super::super::{certs, judge, load, pages};
+use super::super::{certs, judge, load, pages, switches};
 use super::Inputs;
 
 /// Describes how changes are noticed. If files are polled although events were wanted, that is a problem.
@@ -41,7 +41,7 @@ fn changed(file: &FileId) -> Option<Timestamp> {
 
 impl Inputs {
     /// Returns every file that the inputs come from, sorted.
-    pub(super) fn watched(&self) -> Vec<PathBuf> {
+    pub(super) fn watched(&self) -> Vec<(PathBuf, Kind)> {
         let mut files = load::files_of(&self.config);
         files.push(self.config_file.clone());
         if let Some(waiting) = &self.waiting {
@@ -49,13 +49,15 @@ impl Inputs {
             files.sort_unstable();
             files.dedup();
         }
-        files
+        let configs = [Some(&*self.config), self.waiting.as_ref()].into_iter().flatten();
+        let switches = configs.flat_map(switches::files_of).map(|file| (file.clone(), Kind::Existence));
+        files.into_iter().map(|file| (file, Kind::Content)).chain(switches).collect()
     }
 
     /// Reports the files and their problems.
     pub(in crate::control) fn report(&self) -> Report {
-        let there = |path: &PathBuf| !(self.is_optional(path) && self.files.is_missing(path));
-        let files = self.watched().into_iter().filter(there).map(|path| self.file_status(&path));
+        let there = |path: &PathBuf| !((self.is_optional(path) || self.is_switch(path)) && self.files.is_missing(path));
+        let files = self.watched().into_iter().map(|(path, _)| path).filter(there).map(|path| self.file_status(&path));
         let (watching, problem) = watching(self.files.watching());
         Report {
             files: files.collect(),
@@ -134,6 +136,9 @@ impl Inputs {
             return Role::Flags;
         }
         let configs = [Some(&*self.config), self.waiting.as_ref()].into_iter().flatten();
+        if self.is_switch(path) {
+            return Role::Switch;
+        }
         let found = configs.flat_map(certs::files_of).filter(|(file, _)| *file == path).map(|(_, role)| role).min();
         let is_page = || pages::files_of(&self.config).iter().any(|file| file == path);
         match found {

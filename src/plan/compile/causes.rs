@@ -1,18 +1,19 @@
-//! Causes: the flags and windows in force, and the routes that they close.
+//! Causes: the flags, windows and switches in force, and the routes that they close.
 
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
-use super::super::flags::{Flag, Flags, Mode, Span, Target, Window};
+use super::super::flags::{Flag, Flags, Mode, Span, Switched, Target, Window};
 use super::super::lifecycle::Desired;
 use super::super::snapshot::Source;
 
-/// Flag or window that is in force.
+/// Flag, window or switch that is in force.
 #[derive(Clone, Copy)]
 pub(super) enum Cause<'f> {
     Flag(&'f Flag),
     Window(&'f Window, Mode, Span),
+    Switch(&'f Switched),
 }
 
 impl<'f> Cause<'f> {
@@ -20,6 +21,7 @@ impl<'f> Cause<'f> {
         match self {
             Self::Flag(flag) => flag.mode,
             Self::Window(_, mode, _) => mode,
+            Self::Switch(switch) => switch.mode,
         }
     }
 
@@ -27,12 +29,13 @@ impl<'f> Cause<'f> {
         match self {
             Self::Flag(flag) => flag.until,
             Self::Window(_, _, span) => span.until,
+            Self::Switch(_) => None,
         }
     }
 
     fn since(self) -> Option<Timestamp> {
         match self {
-            Self::Flag(_) => None,
+            Self::Flag(_) | Self::Switch(_) => None,
             Self::Window(window, _, span) => Some(window.started.unwrap_or(span.starts)),
         }
     }
@@ -41,6 +44,7 @@ impl<'f> Cause<'f> {
         match self {
             Self::Flag(flag) => flag.message.is_some(),
             Self::Window(..) => true,
+            Self::Switch(switch) => switch.message.is_some(),
         }
     }
 
@@ -48,6 +52,7 @@ impl<'f> Cause<'f> {
         match self {
             Self::Flag(_) => Source::Flag,
             Self::Window(window, ..) => Source::Window(window.id.clone()),
+            Self::Switch(switch) => Source::Switch(switch.file.clone()),
         }
     }
 
@@ -56,6 +61,7 @@ impl<'f> Cause<'f> {
         match self {
             Self::Flag(flag) => std::ptr::from_ref(flag).addr(),
             Self::Window(window, ..) => std::ptr::from_ref(window).addr(),
+            Self::Switch(switch) => std::ptr::from_ref(switch).addr(),
         }
     }
 }
@@ -94,7 +100,7 @@ impl<'f> Causes<'f> {
             until: latest_end(&causes).map(|until| self.last_end(route, primary.mode(), until)),
             started: causes.iter().filter_map(|cause| cause.since()).min(),
             overruns: matches!(primary, Cause::Window(_, _, span) if span.until.is_none()),
-            by_hand: causes.iter().any(|cause| matches!(cause, Cause::Flag(_))),
+            by_hand: causes.iter().any(|cause| matches!(cause, Cause::Flag(_) | Cause::Switch(_))),
         })
     }
 
@@ -132,6 +138,9 @@ impl<'f> InForce<'f> {
         }
         for flag in flags.routes.iter().filter(|flag| flag.until.is_none_or(|until| now < until)) {
             causes.add(&flag.route, Cause::Flag(flag));
+        }
+        for switch in &flags.switched {
+            causes.by_route.entry(&switch.route).or_default().push(Cause::Switch(switch));
         }
         causes
     }

@@ -62,7 +62,7 @@ fn suspending(
 ) -> Option<(RouteState, Option<Transition>)> {
     let now = inputs.now;
     let desired = route_inputs.desired.filter(|desired| desired.mode != Mode::Offline)?;
-    let others = desired.by_hand.then(|| Flags { routes: Vec::new(), ..inputs.flags.clone() });
+    let others = desired.by_hand.then(|| Flags { routes: Vec::new(), switched: Vec::new(), ..inputs.flags.clone() });
     let inputs = Inputs { flags: others.as_ref().unwrap_or(inputs.flags), ..*inputs };
     let started = desired.started.filter(|_| !desired.by_hand).unwrap_or(now).min(now);
     let begin = before(started, returning(&config.policy)?)?;

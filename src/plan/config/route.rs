@@ -17,7 +17,7 @@ use super::errors::Inherited;
 use super::fields::Direction;
 use super::route_page::RoutePages;
 use super::{Exception, FieldChanges, Fixed, HostPattern, RouteConfig, Trust, Upstream, UpstreamAddress, WellKnown};
-use super::{address, errors, fields, policy, template, values};
+use super::{address, errors, fields, policy, switch, template, values};
 
 /// Route that owns each host and path, with the place in the file where it claims them.
 #[derive(Default)]
@@ -45,6 +45,7 @@ pub(super) fn route<'d>(
     let errors = section.take("errors").map(|value| errors::errors(&value, inherited, report));
     pages.read(value.key, section.take("page").as_ref(), report);
     let template = section.take("template").and_then(|value| template::template(&value, report)).map(Arc::new);
+    let switch = section.take("switch").and_then(|value| switch::switch(&value, report));
     let policy = policy::policy(&mut section, upstreams.len(), report);
     section.finish(report, |key, inner| hint(value.key, key, inner));
     owners.claim(value.key, &value.key_span, &places, report);
@@ -63,6 +64,7 @@ pub(super) fn route<'d>(
         errors: errors.unwrap_or_else(|| inherited.errors.clone()),
         page: None,
         template,
+        switch,
         policy,
     })
 }

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::super::config::{MOST_ROUTES, route_name};
 use super::super::keys;
+use super::super::mode::MODES;
 use super::super::problem::{Place, Problem, quoted};
 use super::super::read::{Lines, Report, Section, Value, document, in_order, no_hint};
 use super::super::text::text;
@@ -42,6 +43,7 @@ pub(super) fn flags(file: &str, text: &str, now: Timestamp) -> (Option<Parsed>, 
         lifted: lifted(&mut top, &mut mentions, &mut report),
         revoked: instants(&mut top, "revoked", &mut mentions, &mut report),
         links: links(&mut top, &mut mentions, &mut report),
+        switched: Vec::new(),
     };
     top.finish(&mut report, misplaced);
     let ends = Ends { flags: flag_ends, windows: windows.ends, past: windows.past_ends };
@@ -327,5 +329,4 @@ const MOST_RECURRING: usize = 256;
 /// Routes whose place is kept for "this proxy has no route".
 const MOST_MENTIONS: usize = 4096;
 
-const MODES: [(&str, Mode); 3] = [("offline", Mode::Offline), ("read-only", Mode::ReadOnly), ("hold", Mode::Hold)];
 const MODE_HELP: &str = "write `\"offline\"`, `\"read-only\"` or `\"hold\"`";

@@ -17,6 +17,7 @@ use super::notify::NOTIFY;
 use super::page::PAGE;
 use super::route_page::ROUTE_PAGE;
 use super::status::STATUS;
+use super::switch::SWITCH;
 use super::times::{RETRY_TIME, ROUTE_TIME};
 
 /// `backsoon.toml`.
@@ -259,6 +260,12 @@ pub static ROUTE: Table = Table {
             Absent::Means("the problem document"),
             "Form of the answers to programs, in the place of JSON (or XML): a built-in one such as `openai.json`, or a \
              file in `programs/` of `pages`. A program that names no form gets it, too.",
+        ),
+        Key::new(
+            "switch",
+            Form::Either(&[Form::OneOrArray(&Form::Text(&FILE), 1..=16), Form::Table(&SWITCH)]),
+            Absent::Means("none"),
+            "File whose existence is a flag: `touch` closes the route, `rm` opens it. Its content, if any, is the message.",
         ),
         Key::new(
             "drain",

@@ -26,6 +26,13 @@ pub enum Reason {
         /// The window goes on after its planned end.
         overruns: bool,
     },
+    /// A switch closes the route.
+    Switched {
+        /// The mode in force.
+        mode: Mode,
+        /// The file that exists.
+        file: String,
+    },
     /// Every request that began before the maintenance has ended.
     Drained,
     /// The drain time has passed.
@@ -101,6 +108,7 @@ impl Reason {
         match &desired.source {
             Source::Flag => Self::Flagged(mode),
             Source::Window(id) => Self::Window { mode, id: id.clone(), overruns },
+            Source::Switch(file) => Self::Switched { mode, file: file.clone() },
         }
     }
 
@@ -130,6 +138,7 @@ impl fmt::Display for Reason {
                 let overruns = if *overruns { OVERRUNS } else { "" };
                 return write!(f, "{}{BY_WINDOW}{id}{overruns}", mode.as_str());
             }
+            Self::Switched { mode, file } => return write!(f, "{}{BY_SWITCH}{file}", mode.as_str()),
             Self::Drained => "nothing is in flight any more",
             Self::DrainTimeOver => "the drain time is over",
             Self::StateLost => "the saved state was lost: checks come first",
@@ -188,6 +197,11 @@ fn parse_flagged(text: &str) -> Option<Reason> {
     if let Some(mode) = text.strip_prefix(FLAGGED).and_then(mode_of) {
         return Some(Reason::Flagged(mode));
     }
+    if let Some((mode, file)) = text.split_once(BY_SWITCH)
+        && let Some(mode) = mode_of(mode)
+    {
+        return Some(Reason::Switched { mode, file: file.to_owned() });
+    }
     let (mode, window) = text.split_once(BY_WINDOW)?;
     let (id, overruns) = match window.strip_suffix(OVERRUNS) {
         Some(id) => (id, true),
@@ -239,6 +253,7 @@ const HOLDS: &str = "the guard holds the ramp: ";
 const WARNS: &str = "the guard warns: ";
 const FLAGGED: &str = "flagged ";
 const BY_WINDOW: &str = " by window ";
+const BY_SWITCH: &str = " by switch ";
 const OVERRUNS: &str = ", which is overrunning";
 const FAILS: &str = "a check fails: ";
 const FAILS_IN: &str = "a check fails in ";
@@ -258,6 +273,7 @@ mod tests {
         let others = [
             Reason::Flagged(Mode::ReadOnly),
             window(Mode::Hold, false),
+            Reason::Switched { mode: Mode::Offline, file: "/srv/app by window x/down".to_owned() },
             window(Mode::Offline, true),
             failed(None),
             failed(Some("eu")),

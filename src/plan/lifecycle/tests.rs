@@ -796,6 +796,7 @@ impl Rehearsal {
         let is_told = |source: &Source| match source {
             Source::Flag => !self.flags.routes.is_empty(),
             Source::Window(id) => self.flags.windows.iter().any(|window| window.id == *id),
+            Source::Switch(file) => self.flags.switched.iter().any(|switch| switch.file == *file),
         };
         let version = |closure: &Closure| is_told(&closure.source).then_some(closure.page.version);
         let closure = closure.map(|closure| (closure.mode, closure.until, closure.admits, version(closure)));

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::super::flags::{Flag, Mode, Step, Target, When, Window};
 use super::super::snapshot::{Phase, Source};
+use super::super::text::Text;
 use super::sight::ClosingSight;
 use super::{Facts, Kind, RouteSight, Sight, Stage, StepFacts, Trouble};
 
@@ -44,7 +45,10 @@ pub(super) fn sightings(sight: Sight<'_>) -> Vec<Sighting> {
     for (route, closing) in down.flagged.iter().filter(|(route, _)| !planned.contains(&route.name)) {
         let flag = flag_of(&flags, &route.name, sight.now);
         let target = flag.map_or(route.name.as_str(), |flag| name(&flag.route));
-        let facts = of_flag(flag, route, closing);
+        let mut facts = of_flag(flag, route, closing);
+        if let Source::Switch(file) = &closing.source {
+            facts.message = switch_message(sight, &route.name, file);
+        }
         if let Some(one) = places.get(target).and_then(|place| unplanned.get_mut(*place)) {
             one.facts.join(facts);
             continue;
@@ -120,7 +124,7 @@ impl<'s> Down<'s> {
         for route in sight.routes {
             let Some(closing) = route.down() else { continue };
             match &closing.source {
-                Source::Flag => all.flagged.push((route, closing)),
+                Source::Flag | Source::Switch(_) => all.flagged.push((route, closing)),
                 Source::Window(id) => all.by_window.entry(id).or_default().push((route, closing)),
             }
         }
@@ -235,6 +239,12 @@ fn of_flag(flag: Option<&Flag>, route: &RouteSight, closing: &ClosingSight) -> F
         stage: stage_of(route.phase),
         trouble: if closing.found { Trouble::Found } else { Trouble::None },
     }
+}
+
+/// Returns the message of a switch that is on.
+fn switch_message(sight: Sight<'_>, route: &str, file: &str) -> Option<Text> {
+    let mut switched = sight.flags.switched.iter();
+    switched.find(|switch| switch.route == route && switch.file == file)?.message.clone()
 }
 
 /// Returns the entry of `[routes]` that closes a route: its own, or that for all.

@@ -42,6 +42,7 @@ fn of_guard(from: Phase, reason: &Reason) -> Option<Option<(EventKind, &'static 
         Reason::NotFlagged
         | Reason::Flagged(_)
         | Reason::Window { .. }
+        | Reason::Switched { .. }
         | Reason::Drained
         | Reason::DrainTimeOver
         | Reason::StateLost

@@ -174,7 +174,7 @@ impl About<'_> {
     fn event(&self, kind: EventKind, at: Timestamp, headline: String, what: String) -> OperatorEvent {
         let closing = self.route.state.closing();
         let id = closing.and_then(|closing| match &closing.desired.source {
-            Source::Flag => None,
+            Source::Flag | Source::Switch(_) => None,
             Source::Window(id) => Some(id),
         });
         let title = |id: &String| self.flags.windows.iter().find(|window| window.id == *id)?.title.clone();

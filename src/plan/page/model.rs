@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::super::flags::{Flag, Impact, Mode, Service, ServiceStatus, Step, StepState, Window};
+use super::super::flags::{Impact, Mode, Service, ServiceStatus, Step, StepState, Window};
 use super::super::lifecycle::Phase;
 use super::super::text::Text;
 use super::answer::{Answer, Tone};
@@ -150,9 +150,9 @@ pub(super) struct VersionedModel<'m> {
 }
 
 impl PageContent {
-    /// Returns the content of an entry of `[routes]`.
-    pub fn of_flag(flag: &Flag, until: Option<Timestamp>) -> Self {
-        Self { message: flag.message.clone(), ..Self::bare(flag.mode, until) }
+    /// Returns the content of an entry of `[routes]`, or of a switch.
+    pub fn of_flag(mode: Mode, message: Option<&Text>, until: Option<Timestamp>) -> Self {
+        Self { message: message.cloned(), ..Self::bare(mode, until) }
     }
 
     /// Returns the content of a window for one mode. `row` finds the actual state of each service.

@@ -118,7 +118,12 @@ pub(super) fn sample(flags: &Flags, mode: Mode, now: Timestamp) -> PageModel {
         let (starts, ends) = window.span_at(now).unwrap_or((now, now));
         PageContent::of_window(window, mode, (starts, ends), Some(ends), |service| ServiceRow::new(service, None))
     });
-    let flag = || flags.routes.first().map(|flag| PageContent { mode, ..PageContent::of_flag(flag, flag.until) });
+    let flag = || {
+        flags
+            .routes
+            .first()
+            .map(|flag| PageContent { mode, ..PageContent::of_flag(flag.mode, flag.message.as_ref(), flag.until) })
+    };
     PageModel::new(window.or_else(flag).expect("a sample flags something"), now)
 }
 

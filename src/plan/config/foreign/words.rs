@@ -7,7 +7,7 @@ use super::{Answer, Lack};
 use Answer::{Key, Not, Own, Say};
 
 /// Words in lower case with `_`, divided by spaces, and their answer. Of several that fit, the first is taken.
-pub(super) static WORDS: [(&str, Answer); 79] = [
+pub(super) static WORDS: [(&str, Answer); 80] = [
     // Inside of `verify` and `health`.
     ("interval inter period frequency", Own("every")),
     ("timeout timeouts check_timeout", Own("within")),
@@ -74,6 +74,7 @@ pub(super) static WORDS: [(&str, Answer); 79] = [
         "maintenance_mode maintenance_page maintenance_file pause paused offline",
         Say("`maintenance` names the flag file: a route is closed there, and the page is built in"),
     ),
+    ("switch_file switch_files toggle toggle_file maintenance_switch trigger_file", Key(&ROUTE, "switch")),
     ("exclude except exclude_paths skip_paths bypass_paths excluded_paths", Key(&ROUTE, "always_open")),
     ("bypass_header bypass_ips bypass_token bypass_cookie allowed_ips", Key(&ROUTE, "bypass")),
     ("slow_start slowstart gradual canary_percent warmup", Key(&ROUTE, "ramp")),
