@@ -1,5 +1,6 @@
 //! `backsoon explain`: tells what would happen to a request, and why. The decision is made by the proxy's own code.
 
+mod matched;
 mod report;
 
 use std::io::Write as _;
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use crate::control::load::{self, Loaded};
 use crate::control::state::StateDir;
 use crate::plan::compile::Memory;
+use crate::plan::config::{Config, Listen, Serves};
 
 use super::behind::Behind;
 use super::failure::Failure;
@@ -36,6 +38,9 @@ pub(super) struct Explain {
     /// The address that the request comes from, which `bypass` and `ramp` look at
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     from: Option<IpAddr>,
+    /// The listener that the request comes to: its address
+    #[arg(long, value_name = "LISTENER")]
+    listener: Option<String>,
     /// As of this instant: 2026-05-19T15:00:00Z
     #[arg(long, value_name = "INSTANT", value_parser = words::parse_instant)]
     at: Option<Timestamp>,
@@ -49,7 +54,8 @@ pub(super) struct Explain {
 /// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
 Reads the files as they are now, with the saved state of the routes (but not with --at). If the running proxy goes by \
-an earlier content of the flag file, a note says so and why. The scheme and the port of the URL make no difference. A bypass or a ramp depends on --from, and with `trusted_proxies` on \
+an earlier content of the flag file, a note says so and why. The scheme and the port of the URL make no \
+difference: name the listener instead. A bypass or a ramp depends on --from, and with `trusted_proxies` on \
 -H 'X-Forwarded-For: …'.
 
 Examples:
@@ -57,6 +63,7 @@ Examples:
   backsoon explain /api/orders -X POST -H 'Host: api.example.com' -H 'Accept: application/json'
   backsoon explain www.example.com --at 2026-05-19T14:30:00Z
   backsoon explain www.example.com --from 192.0.2.7        may this client pass?
+  backsoon explain www.example.com --listener 0.0.0.0:80    is it redirected to https?
 
 Exit codes:
   0   explained, whatever the verdict
@@ -71,6 +78,13 @@ struct ExplainedRequest {
     query: Option<String>,
     headers: HeaderMap,
     from: Option<IpAddr>,
+}
+
+impl ExplainedRequest {
+    /// Returns path and query.
+    fn target(&self) -> String {
+        self.query.as_ref().map_or_else(|| self.path.clone(), |query| format!("{}?{query}", self.path))
+    }
 }
 
 /// Explains the verdict for a request.
@@ -88,7 +102,8 @@ pub(super) fn run(args: &Explain, streams: &mut Streams) -> Result<u8, Failure> 
         Some(_) => Memory::default(),
     };
     let snapshot = loaded.snapshot_of(memory, at);
-    let report = report::explain(&loaded, &snapshot, &request_of(args), at);
+    let listen = listener(args, &loaded.config)?;
+    let report = report::explain(&loaded, &snapshot, (&request_of(args), listen), at);
     if args.json {
         let json = serde_json::to_value(&report).map_err(|error| Failure::Output(error.into()))?;
         writeln!(streams.data(), "{json:#}")?;
@@ -96,6 +111,22 @@ pub(super) fn run(args: &Explain, streams: &mut Streams) -> Result<u8, Failure> 
         write!(streams.out, "{}", report.text(at))?;
     }
     Ok(exit::OK)
+}
+
+/// Finds the listener that is meant. A config with a single one has no other.
+fn listener<'c>(args: &Explain, config: &'c Config) -> Result<Option<&'c Listen>, Failure> {
+    let mut listeners = config.listen.iter().filter(|listen| listen.serves == Serves::Routes);
+    let Some(name) = &args.listener else {
+        let first = listeners.next();
+        return Ok(first.filter(|_| listeners.next().is_none()));
+    };
+    let names = |listen: &Listen| listen.address.to_string();
+    let found = config.listen.iter().find(|listen| names(listen) == *name);
+    let unknown = || {
+        let known = config.listen.iter().map(names).collect();
+        Failure::NoListener { name: name.clone(), known }
+    };
+    found.map(Some).ok_or_else(unknown)
 }
 
 /// Reads the saved state of the routes, because a route that is coming back is no longer in the flag file.

@@ -40,6 +40,8 @@ pub(super) enum Failure {
     Page(WriteError),
     /// A file of the demo cannot be written.
     Demo(WriteError),
+    /// The config does not have this listener.
+    NoListener { name: String, known: Vec<String> },
     /// The config does not have this route.
     NoRoute { name: String, known: Vec<String>, force: Force },
     /// The page is not offered in this language.
@@ -137,6 +139,7 @@ impl Failure {
             | Self::WrongBefore { .. }
             | Self::WrongAfter { .. }
             | Self::Edit { .. }
+            | Self::NoListener { .. }
             | Self::NoRoute { .. }
             | Self::NoWindow { .. }
             | Self::Untold { .. }
@@ -209,6 +212,7 @@ impl Failure {
                 "nothing was written; try again".to_owned()
             }
             Self::WrongBefore { .. } => "correct it by hand first; what is live stays live meanwhile".to_owned(),
+            Self::NoListener { known, .. } => one_of("listeners", known),
             Self::NoRoute { name, known, force } => no_route_help(name, known, *force),
             Self::NoLanguage { known, .. } => one_of("languages", known),
             Self::NoWindow { known, .. } if known.is_empty() => "the flag file has no window".to_owned(),
@@ -346,6 +350,7 @@ impl fmt::Display for Failure {
             Self::Write(_) => f.write_str("the flag file was not changed"),
             Self::Page(_) => f.write_str("the page was not written"),
             Self::Demo(_) => f.write_str("the demo cannot write its files"),
+            Self::NoListener { name, .. } => write!(f, "the config has no listener {}", quoted(name)),
             Self::NoRoute { name, .. } => write!(f, "the config has no route {}", quoted(name)),
             Self::NoLanguage { tag, .. } => write!(f, "the page is not offered in {}", quoted(tag)),
             Self::NoWindow { id, .. } => write!(f, "the flag file has no window {}", quoted(id)),
@@ -423,6 +428,7 @@ impl Error for Failure {
             | Self::NoSite(_)
             | Self::WrongBefore { .. }
             | Self::WrongAfter { .. }
+            | Self::NoListener { .. }
             | Self::NoRoute { .. }
             | Self::NoWindow { .. }
             | Self::Untold { .. }

@@ -188,12 +188,13 @@ fn requests(text: &mut Exposition, meters: &[Arc<RouteMeter>]) {
             responses.sample(&[("route", &meter.name), ("class", class)], number(count));
         }
     }
-    let counters: [Row<RouteCell, u64>; 6] = [
+    let counters: [Row<RouteCell, u64>; 7] = [
         (
             "backsoon_maintenance_responses",
             "Requests answered with the page because the route is under maintenance.",
             |cell| cell.maintenance.get(),
         ),
+        ("backsoon_redirects", "Requests answered with a redirect.", |cell| cell.redirected.get()),
         (
             "backsoon_proxy_errors",
             "Requests that the proxy answered with 502, 503 or 504, or cut, because the upstream failed.",

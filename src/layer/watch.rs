@@ -163,6 +163,7 @@ pub(super) fn config(route: String, always_open: Vec<Exception>, policy: Policy)
         hosts: Vec::new(),
         paths: Prefix::new("/").into_iter().collect(),
         upstreams: Vec::new(),
+        redirect: None,
         keep_host: true,
         request: None,
         response: None,

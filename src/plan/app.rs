@@ -52,7 +52,12 @@ pub(crate) fn decide_in_app<'s>(snapshot: &'s Snapshot, route: &'s Route, uri: &
         Verdict::Refuse(Refusal::BadPath) if is_read && is_status(snapshot, head.path) => {
             AppVerdict::Own(AppResource::Status, route)
         }
-        Verdict::Answer(..) | Verdict::Own(..) | Verdict::Site(_) | Verdict::Refuse(_) => match &route.closure {
+        Verdict::Answer(..)
+        | Verdict::Own(..)
+        | Verdict::Site(_)
+        | Verdict::Redirect(..)
+        | Verdict::Secure(..)
+        | Verdict::Refuse(_) => match &route.closure {
             Some(closure) => AppVerdict::Show(route, closure),
             None => AppVerdict::Pass(route),
         },

@@ -240,6 +240,11 @@ fn verdict(snapshot: &Snapshot, request: &str, fields: &[&str]) -> String {
         Verdict::Answer(route, fixed) => format!("answer {} {}", route.config.name, fixed.status),
         Verdict::Own(resource, route) => format!("own {resource:?} {}", route.config.name),
         Verdict::Site(mount) => format!("site {mount:?}"),
+        Verdict::Redirect(route, redirect) => {
+            let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+            format!("redirect {} {} {}", route.config.name, redirect.lasts.status(), redirect.location(&target))
+        }
+        Verdict::Secure(..) => "secure".to_owned(),
         Verdict::Refuse(refusal) => format!("refuse {refusal:?}"),
     }
 }

@@ -18,6 +18,7 @@ mod parse;
 mod per_status;
 mod policy;
 mod read_only;
+mod redirect;
 mod route;
 mod route_page;
 mod status;
@@ -52,6 +53,7 @@ pub(super) use parse::MOST_ROUTES;
 pub use per_status::PerStatus;
 pub use policy::{Bypass, Cookies, Hold, Policy, Ramp, Streams};
 pub use read_only::Allowed;
+pub use redirect::{HTTPS_PORT, Lasts, OwnPath, Redirect, ToHttps};
 pub(super) use route::route_name;
 pub use status::{SITE_PATH, SitePlace, StatusConfig, StatusService};
 pub use store::{PostgresConfig, PostgresServer, PostgresTls, StoreConfig};
@@ -137,8 +139,17 @@ pub struct Listen {
     pub address: Address,
     /// Certificate to serve; `None` is clear text.
     pub tls: Option<TlsFiles>,
+    /// Redirect of everything to https, but for the paths that stay open.
+    pub redirect: Option<ToHttps>,
     /// Content.
     pub serves: Serves,
+}
+
+impl Listen {
+    /// Returns a listener for routes in clear text.
+    pub fn plain(address: Address) -> Self {
+        Self { address, tls: None, redirect: None, serves: Serves::Routes }
+    }
 }
 
 /// Content of a listener.
@@ -178,8 +189,10 @@ pub struct RouteConfig {
     pub hosts: Vec<HostPattern>,
     /// Paths; at least one, by default `/`.
     pub paths: Vec<Prefix>,
-    /// Upstreams; at least one.
+    /// Upstreams; at least one, unless the route redirects.
     pub upstreams: Vec<Upstream>,
+    /// Redirect, which takes the place of upstreams.
+    pub redirect: Option<Redirect>,
     /// Send the client's `Host` to the upstream instead of the upstream's own.
     pub keep_host: bool,
     /// Changes to the fields of requests, the general ones included.
@@ -246,7 +259,10 @@ pub enum WellKnown {
 
 impl WellKnown {
     /// Paths in question (RFC 9309 section 2.3, RFC 8555 section 8.3).
-    pub const PATHS: [&str; 2] = ["/robots.txt", "/.well-known/acme-challenge/"];
+    pub const PATHS: [&str; 2] = ["/robots.txt", Self::CHALLENGES];
+
+    /// Prefix of the paths at which certificate authorities look for a challenge, over plain HTTP.
+    pub const CHALLENGES: &str = "/.well-known/acme-challenge/";
 }
 
 /// Host that a route answers for.

@@ -46,6 +46,7 @@ pub mod compile;
 pub mod news;
 pub mod notify;
 pub mod page;
+pub mod redirect;
 pub mod snapshot;
 pub mod verdict;
 pub(crate) mod wave;

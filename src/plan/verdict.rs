@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::Method;
 
-use super::config::{Allowed, Exception, Fixed, RouteConfig, SITE_PATH, WellKnown};
+use super::config::{Allowed, Exception, Fixed, Redirect, RouteConfig, SITE_PATH, ToHttps, WellKnown};
 use super::flags::Mode;
 pub use super::head::Head;
 use super::methods::{is_overridden, is_safe};
@@ -29,6 +29,10 @@ pub enum Verdict<'s> {
     Own(Resource, &'s Route),
     /// Answer it with a resource of the status site.
     Site(Mount),
+    /// Send its client to another URL, as the route says.
+    Redirect(&'s Route, &'s Redirect),
+    /// Send its client to the same URL over https, where this route, or the status site, answers.
+    Secure(Option<&'s Route>, ToHttps),
     /// Answer it with an error.
     Refuse(Refusal),
 }
@@ -83,6 +87,8 @@ pub enum Refusal {
     BadPath,
     /// A reverse proxy does not serve `CONNECT` and `TRACE`: 405.
     Method,
+    /// There is no host to redirect to: 400. Only HTTP/1.0 has none.
+    NoHost,
 }
 
 impl<'s> Verdict<'s> {
@@ -94,6 +100,8 @@ impl<'s> Verdict<'s> {
             | Self::Hold(route, _)
             | Self::Answer(route, _)
             | Self::Own(_, route) => Some(route),
+            Self::Redirect(route, _) => Some(route),
+            Self::Secure(route, _) => *route,
             Self::Site(_) | Self::Refuse(_) => None,
         }
     }
@@ -107,6 +115,7 @@ impl<'s> Verdict<'s> {
             Self::Answer(..) => "answer",
             Self::Own(..) => "own",
             Self::Site(_) => "site",
+            Self::Redirect(..) | Self::Secure(..) => "redirect",
             Self::Refuse(_) => "refuse",
         }
     }
@@ -127,7 +136,10 @@ pub fn decide<'s>(snapshot: &'s Snapshot, head: Head<'_>) -> Verdict<'s> {
         return Verdict::Refuse(Refusal::NoRoute);
     };
     match snapshot.routes.get(index) {
-        Some(route) => gate(snapshot, route, &head, &path),
+        Some(route) => match (gate(snapshot, route, &head, &path), &route.config.redirect) {
+            (Verdict::Forward(route, _), Some(redirect)) => Verdict::Redirect(route, redirect),
+            (verdict, _) => verdict,
+        },
         None => Verdict::Site(Mount::Own),
     }
 }

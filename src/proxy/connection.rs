@@ -20,7 +20,7 @@ use http::Version;
 use rustls::{ProtocolVersion, ServerConnection};
 use tokio::time::Instant;
 
-use crate::plan::config::Serves;
+use crate::plan::config::Listen;
 use crate::plan::limits::Limits;
 use crate::proxy::http::headers::Peer;
 use crate::proxy::io::client::Activity;
@@ -37,8 +37,8 @@ pub(crate) struct ClientConnection {
     pub(crate) peer: Peer,
     /// The client's TLS session, once there is one.
     pub(crate) tls: OnceCell<TlsSession>,
-    /// The content of its listener.
-    pub(crate) serves: Serves,
+    /// Listener, as it was when the process started.
+    pub(crate) listen: Rc<Listen>,
     pub(crate) activity: Rc<Activity>,
     /// True for HTTP/2, where bytes need not be the beginning of a request.
     pub(crate) http2: Cell<bool>,
@@ -119,12 +119,12 @@ struct Streams {
 }
 
 impl ClientConnection {
-    pub(crate) fn new(peer: Peer, serves: Serves, now: Instant) -> Self {
+    pub(crate) fn new(peer: Peer, listen: Rc<Listen>, now: Instant) -> Self {
         Self {
             id: Cell::new(0),
             peer,
             tls: OnceCell::new(),
-            serves,
+            listen,
             activity: Rc::new(Activity::new(now)),
             http2: Cell::new(false),
             active: Cell::new(0),

@@ -104,6 +104,8 @@ pub struct RouteCell {
     pub upstream: [Cell; 6],
     /// Requests answered with the page because the route is under maintenance.
     pub maintenance: Cell,
+    /// Requests answered with a redirect.
+    pub redirected: Cell,
     /// Requests that wait for the route now.
     pub held: Gauge,
     /// Streams of events about the route's page.

@@ -62,6 +62,7 @@ mod planning;
 mod publish;
 mod push_forms;
 mod recorded;
+mod redirects;
 mod replicas;
 mod route_limits;
 mod running;

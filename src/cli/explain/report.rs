@@ -7,19 +7,23 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::control::load::Loaded;
-use crate::plan::config::{HostPattern, RouteConfig};
+use crate::plan::config::{Lasts, Listen, RouteConfig, Serves};
 use crate::plan::flags::{Mode, Target};
 use crate::plan::methods::is_safe;
 use crate::plan::page::{Renderer, Variant};
 use crate::plan::pass::{self, PassReason};
 use crate::plan::path::normalize;
 use crate::plan::problem::quoted;
+use crate::plan::redirect::decide_before_https;
 use crate::plan::snapshot::{ClosedBy, Closure, Phase, Route, Snapshot};
-use crate::plan::verdict::{Head, Mount, Pass, Refusal, Resource, Verdict, decide, exception, normal_host};
+use crate::plan::verdict::{
+    Head, Mount, Pass, Refusal, Resource, Verdict, decide, decide_at_site, exception, normal_host,
+};
 
 use super::super::streams::{DIM, ERROR, GOOD, WARNING, styled};
 use super::super::words;
 use super::ExplainedRequest;
+use super::matched::{Matched, describe_route, host_of, matched};
 
 /// Explanation of a verdict. Absent fields do not apply to it.
 #[derive(Debug, Serialize)]
@@ -37,6 +41,9 @@ pub(super) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     why: String,
+    /// URL that the client is sent to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,14 +75,6 @@ pub(super) struct Report {
     routes: Vec<String>,
 }
 
-/// Patterns of the route that matched the request.
-#[derive(Debug, Serialize)]
-struct Matched {
-    /// Absent if the route serves any host.
-    host: Option<String>,
-    path: String,
-}
-
 /// Flag or window that closes the route.
 #[derive(Debug, Serialize)]
 struct ClosureReport {
@@ -99,9 +98,18 @@ struct NextWindow {
 }
 
 /// Decides a request and explains the verdict.
-pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, request: &ExplainedRequest, at: Timestamp) -> Report {
+pub(super) fn explain(
+    loaded: &Loaded,
+    snapshot: &Snapshot,
+    (request, listen): (&ExplainedRequest, Option<&Listen>),
+    at: Timestamp,
+) -> Report {
     let head = head(request);
-    let verdict = decide(snapshot, head);
+    let verdict = match listen.map(|listen| (listen.serves, listen.redirect)) {
+        Some((Serves::Site, _)) => decide_at_site(head),
+        Some((Serves::Routes, Some(to))) => decide_before_https(snapshot, head, to),
+        Some((Serves::Routes, None)) | None => decide(snapshot, head),
+    };
     let normal = normalize(&request.path).ok();
     let mut report = Report {
         method: request.method.to_string(),
@@ -112,6 +120,7 @@ pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, request: &ExplainedR
         verdict: verdict.as_str(),
         status: None,
         why: String::new(),
+        location: None,
         route: None,
         matched: None,
         closure: None,
@@ -167,6 +176,18 @@ pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, request: &ExplainedR
                 }
             };
         }
+        Verdict::Redirect(route, redirect) => {
+            report.on_route(route, loaded, &path);
+            report.leads(redirect.lasts, redirect.location(&request.target()));
+            report.why = "`redirect` of the route".to_owned();
+        }
+        Verdict::Secure(route, to) => {
+            if let Some(route) = route {
+                report.on_route(route, loaded, &path);
+            }
+            report.leads(to.lasts, to.location(&request.host, &request.target()));
+            report.why = "`redirect` of the listener; what is served is told over https".to_owned();
+        }
         Verdict::Refuse(refusal) => report.refused(refusal, loaded),
     }
     report
@@ -189,6 +210,11 @@ fn own(resource: Resource, route: &Route) -> (u16, &'static str) {
 }
 
 impl Report {
+    fn leads(&mut self, lasts: Lasts, location: String) {
+        self.status = Some(lasts.status());
+        self.location = Some(location);
+    }
+
     fn on_page(&mut self, renderer: &Renderer, want: Variant) {
         self.dialect = Some(want.dialect.as_str());
         self.page.clone_from(&renderer.config.route);
@@ -209,6 +235,9 @@ impl Report {
     fn refused(&mut self, refusal: Refusal, loaded: &Loaded) {
         let routes = || loaded.config.routes.iter().map(Arc::as_ref);
         (self.status, self.why) = match refusal {
+            Refusal::NoHost => {
+                (Some(400), "the listener redirects to https, and there is no host to redirect to".to_owned())
+            }
             Refusal::Method => (Some(405), format!("{} is not for a reverse proxy", self.method)),
             Refusal::BadPath => {
                 (Some(400), "the path has no normal form: it leads above the root, or has a bad `%` escape".to_owned())
@@ -284,6 +313,9 @@ impl Report {
                 format!(
                     "hold: waits for the route; in vain, it is answered {status} with the {page}, as {dialect}{language}"
                 )
+            }
+            ("redirect", Some(status)) => {
+                format!("redirect: answered {status}, to {}", self.location.as_deref().unwrap_or_default())
             }
             (verdict, Some(status)) => format!("{verdict}: answered {status}"),
             (verdict, None) => verdict.to_owned(),
@@ -417,46 +449,6 @@ fn next_window(loaded: &Loaded, route: &str, at: Timestamp) -> Option<NextWindow
     });
     let first = planned.next()?;
     Some(planned.fold(first, |first, other| if other.starts < first.starts { other } else { first }))
-}
-
-/// Returns the patterns of the route that matched the request.
-fn matched(route: &RouteConfig, host: &str, path: &str) -> Matched {
-    let covering = route.paths.iter().filter(|prefix| prefix.covers(path)).max_by_key(|prefix| prefix.as_str().len());
-    Matched {
-        host: host_of(route, host).flatten().map(pattern),
-        path: covering.map_or("/", |prefix| prefix.as_str()).to_owned(),
-    }
-}
-
-/// Returns the most specific of a route's host patterns that match a host; `Some(None)` if the route serves any host.
-fn host_of<'r>(route: &'r RouteConfig, host: &str) -> Option<Option<&'r HostPattern>> {
-    if route.hosts.is_empty() {
-        return Some(None);
-    }
-    let met = route.hosts.iter().filter(|pattern| match pattern {
-        HostPattern::Exact(name) => name == host,
-        HostPattern::Below(parent) => host.strip_suffix(parent.as_str()).is_some_and(|rest| rest.ends_with('.')),
-    });
-    met.max_by_key(|pattern| match pattern {
-        HostPattern::Exact(_) => usize::MAX,
-        HostPattern::Below(parent) => parent.len(),
-    })
-    .map(Some)
-}
-
-fn pattern(host: &HostPattern) -> String {
-    match host {
-        HostPattern::Exact(host) => host.clone(),
-        HostPattern::Below(parent) => format!("*.{parent}"),
-    }
-}
-
-/// Describes a route with its hosts and paths: `web (www.example.com, path /)`.
-fn describe_route(route: &RouteConfig) -> String {
-    let hosts: Vec<String> = route.hosts.iter().map(pattern).collect();
-    let hosts = if hosts.is_empty() { "any host".to_owned() } else { hosts.join(", ") };
-    let paths: Vec<&str> = route.paths.iter().map(|path| path.as_str()).collect();
-    format!("{} ({hosts}, path {})", route.name, paths.join(", "))
 }
 
 /// Most routes that the explanation of a 404 lists.

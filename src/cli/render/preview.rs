@@ -13,8 +13,8 @@ use crate::control::load;
 use crate::control::preview::Preview;
 use crate::files::{self, Files};
 use crate::plan::config::{
-    Access, Address, Config, Errors, HostPattern, Listen, PageConfig, Policy, RouteConfig, Serves, Upstream,
-    UpstreamAddress, WellKnown,
+    Access, Address, Config, Errors, HostPattern, Listen, PageConfig, Policy, RouteConfig, Upstream, UpstreamAddress,
+    WellKnown,
 };
 use crate::plan::dialect::Dialect;
 use crate::plan::flags::{Flag, Flags, Mode, Past, Target, When};
@@ -146,7 +146,7 @@ struct PreviewedForm {
 /// Adapts a config to one listener and one route for everything. The other routes stay, because the page names them.
 fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, form: PreviewedForm) {
     let PreviewedForm { page, dialect } = form;
-    config.listen = vec![Listen { address: Address::Ip(address), tls: None, serves: Serves::Routes }];
+    config.listen = vec![Listen::plain(Address::Ip(address))];
     config.admin = None;
     config.workers = Some(1);
     config.log.access = Access::Off;
@@ -165,6 +165,7 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, form: Pre
         let route = Arc::make_mut(route);
         route.hosts = vec![HostPattern::Exact(format!("{}.invalid", route.name.to_ascii_lowercase()))];
         route.policy = Policy::default();
+        route.redirect = None;
         route.page = None;
     }
     let preview = RouteConfig {
@@ -176,6 +177,7 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, form: Pre
             address: UpstreamAddress::Host("127.0.0.1".to_owned(), 9),
             http2: false,
         }],
+        redirect: None,
         keep_host: true,
         request: None,
         response: None,

@@ -18,10 +18,10 @@ use super::log::log;
 use super::notify::MailTable;
 use super::route_page::RoutePages;
 use super::{
-    Address, Config, Endpoint, Listen, MOST_REPLICAS, OnMissing, PageConfig, ProgramTemplate, RouteConfig, Serves,
+    Address, Config, Endpoint, Listen, MOST_REPLICAS, OnMissing, PageConfig, ProgramTemplate, RouteConfig,
     StatusConfig, StoreConfig, TlsFiles, TrustedProxies,
 };
-use super::{address, fields, foreign, mail, notify, page, route, status, values};
+use super::{address, fields, foreign, mail, notify, page, redirect, route, status, values};
 
 /// Parses a config.
 pub(super) fn config(file: &Path, text: &str) -> (Option<Config>, Vec<Problem>) {
@@ -68,6 +68,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let status = status.map(|value| status::status(&value, &page, &routes, report)).unwrap_or_default();
     let site = status.listen.clone().filter(|(site, place)| is_free(site, place, (&listen, admin.as_ref()), report));
     warn_of_many_senders(&status, replicas.len(), status_span, report);
+    warn_of_no_https(&listen, trusted_proxies.as_ref(), report);
     let notify = notify::notify(top, &routes, server, report);
     let page = PageConfig { site: Some(status.base(&page.prefix)), programs, ..page.clone() };
     pages.assign(&page, &mut routes, report);
@@ -99,6 +100,18 @@ fn warn_of_many_senders(status: &StatusConfig, replicas: usize, span: Option<Ran
                     have cannot be seen from here";
         let message = format!("{replicas} replicas are named, and each one with `send = true` tells all subscribers");
         report.warn(span, message, help);
+    }
+}
+
+/// Warns of a redirect to https if nothing here speaks it: neither a listener, nor a proxy that says so.
+fn warn_of_no_https(listen: &[(Listen, Range<usize>)], trusted: Option<&TrustedProxies>, report: &mut Report<'_>) {
+    let is_secured = listen.iter().any(|(listen, _)| listen.tls.is_some());
+    if is_secured || trusted.is_some_and(|trusted| *trusted != TrustedProxies::default()) {
+        return;
+    }
+    if let Some((_, place)) = listen.iter().find(|(listen, _)| listen.redirect.is_some()) {
+        let help = "add a `[[listen]]` with `tls`; if a proxy in front speaks https, name it in `trusted_proxies`";
+        report.warn(place.clone(), "this listener redirects to https, and no listener here speaks it", help);
     }
 }
 
@@ -152,13 +165,21 @@ fn listener(span: Range<usize>, table: &DeTable<'_>, report: &mut Report<'_>) ->
     let written = section.need("address", "say where clients connect: `address = \"0.0.0.0:8080\"`");
     let place = written.as_ref().map(|value| value.span.clone());
     let address = written.and_then(|value| address::listen(&value, report));
+    let secures = section.has("tls");
     let tls = section.take("tls").and_then(|value| tls(&value, report));
+    let redirect = section.take("redirect").and_then(|value| {
+        if secures {
+            let help = "write it at the listener of plain HTTP, as `address = \"0.0.0.0:80\"`";
+            report.wrong(value.key_span.clone(), "a listener with `tls` has nothing to redirect to https", help);
+        }
+        redirect::of_listener(&value, report)
+    });
     section.finish(report, |key, _| match key {
         "cert" | "key" => Some(format!("write it inside of `tls`: `{TLS_EXAMPLE}`")),
         "port" => Some("write it in the address: `address = \"0.0.0.0:8080\"`".to_owned()),
         _ => None,
     });
-    Some((Listen { address: address?, tls, serves: Serves::Routes }, place?))
+    Some((Listen { tls, redirect, ..Listen::plain(address?) }, place?))
 }
 
 /// Returns true if no other listener has the address of the site's.
@@ -291,6 +312,7 @@ fn routes(
         route.policy.retry_after_max = route.policy.retry_after_max.or(inherited.retry_after_max);
         routes.push(route);
     }
+    redirect::warn_of_circles(&routes, table, report);
     routes.sort_by(|a, b| a.name.cmp(&b.name));
     let programs = programs_of(&mut routes);
     report.at_most(MOST_TEMPLATES, programs.len(), "templates", value.key_span.clone());

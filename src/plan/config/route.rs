@@ -16,8 +16,10 @@ use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
 use super::errors::Inherited;
 use super::fields::Direction;
 use super::route_page::RoutePages;
-use super::{Exception, FieldChanges, Fixed, HostPattern, RouteConfig, Trust, Upstream, UpstreamAddress, WellKnown};
-use super::{address, errors, fields, policy, switch, template, values};
+use super::{
+    Exception, FieldChanges, Fixed, HostPattern, Redirect, RouteConfig, Trust, Upstream, UpstreamAddress, WellKnown,
+};
+use super::{address, errors, fields, policy, redirect, switch, template, values};
 
 /// Route that owns each host and path, with the place in the file where it claims them.
 #[derive(Default)]
@@ -35,7 +37,11 @@ pub(super) fn route<'d>(
     let table = value.table(&format!("[routes.{}]", value.key), report)?;
     let mut section = Section::new(&keys::ROUTE, format!("route {}", quoted(value.key)), value.span.clone(), table);
     let places = hosts_and_paths(&mut section, report);
+    let redirects = section.has("redirect");
     let upstreams = upstreams(&mut section, report);
+    if redirects {
+        refuse_beside_redirect(&section, report);
+    }
     let keep_host = section.take("keep_host").and_then(|value| value.boolean(report));
     let (request, response) = changes(&mut section, keep_host, inherited, report);
     let always_open = section.take("always_open").map(|value| always_open(&value, report)).unwrap_or_default();
@@ -46,14 +52,15 @@ pub(super) fn route<'d>(
     pages.read(value.key, section.take("page").as_ref(), report);
     let template = section.take("template").and_then(|value| template::template(&value, report)).map(Arc::new);
     let switch = section.take("switch").and_then(|value| switch::switch(&value, report));
-    let policy = policy::policy(&mut section, upstreams.len(), report);
+    let policy = policy::policy(&mut section, upstreams.list.len(), report);
     section.finish(report, |key, inner| hint(value.key, key, inner));
     owners.claim(value.key, &value.key_span, &places, report);
     Some(RouteConfig {
         name: valid?.to_owned(),
         hosts: places.hosts.into_iter().map(|(host, _)| host).collect(),
         paths: places.paths.into_iter().map(|(path, _)| path).collect(),
-        upstreams,
+        upstreams: upstreams.list,
+        redirect: upstreams.redirect,
         keep_host: keep_host.unwrap_or(true),
         request,
         response,
@@ -229,10 +236,24 @@ fn unique<T: PartialEq>(items: Vec<(T, Range<usize>)>, what: &str, report: &mut 
     seen
 }
 
-fn upstreams(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Upstream> {
+/// Place that a route sends its requests to.
+struct Upstreams {
+    list: Vec<Upstream>,
+    /// Redirect in their place.
+    redirect: Option<Redirect>,
+}
+
+/// Reads `upstream` or `redirect`.
+fn upstreams(section: &mut Section<'_>, report: &mut Report<'_>) -> Upstreams {
     let mut upstreams = Vec::new();
     let mut whole = false;
-    if let Some(value) = section.need("upstream", UPSTREAM_HELP) {
+    let redirects = section.has("redirect");
+    let written = if redirects { section.take("upstream") } else { section.need("upstream", UPSTREAM_HELP) };
+    if let (Some(value), true) = (&written, redirects) {
+        let help = "a route has one of both: remove the other";
+        report.wrong(value.key_span.clone(), "`upstream` stands beside `redirect`", help);
+    }
+    if let Some(value) = written {
         let items = value.one_or_more(report);
         report.at_most(MOST_UPSTREAMS, items.len(), "upstreams", value.key_span.clone());
         let written = items.len();
@@ -241,6 +262,7 @@ fn upstreams(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Upstream
         }
         whole = written > 0 && upstreams.len() == written;
     }
+    let redirect = section.take("redirect").and_then(|value| redirect::of_route(&value, report));
     let http2 = section.take("http2").and_then(|value| value.boolean(report)).unwrap_or(false);
     let ca = section.take("ca");
     if let Some(value) = &ca
@@ -251,14 +273,25 @@ fn upstreams(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Upstream
         report.wrong(value.key_span.clone(), "`ca` is only for upstreams with `https://`", help);
     }
     let ca = ca.and_then(|value| value.path("tls/ca.pem", report));
-    unique(upstreams, "upstream", report)
+    let list = unique(upstreams, "upstream", report)
         .into_iter()
         .map(|(upstream, _)| Upstream {
             tls: upstream.tls.map(|trust| ca.clone().map_or(trust, Trust::File)),
             http2,
             ..upstream
         })
-        .collect()
+        .collect();
+    Upstreams { list, redirect }
+}
+
+/// Refuses keys about upstreams on a route that has none.
+fn refuse_beside_redirect(section: &Section<'_>, report: &mut Report<'_>) {
+    for key in OF_UPSTREAMS {
+        if let Some(span) = section.span_of(key) {
+            let help = "remove it: a route with `redirect` asks no upstream";
+            report.wrong(span, format!("`{key}` has no effect beside `redirect`"), help);
+        }
+    }
 }
 
 /// Reads `http://127.0.0.1:3000`, `https://app.internal`, `unix:/run/app.sock`.
@@ -361,6 +394,9 @@ fn shown(host: Option<&HostPattern>, path: &Prefix) -> String {
 const LONGEST_NAME: usize = 64;
 /// Hosts, or paths, of one route.
 const MOST_PLACES: usize = 256;
+/// Keys about the upstreams of a route.
+const OF_UPSTREAMS: [&str; 9] =
+    ["http2", "ca", "keep_host", "request", "limits", "verify", "quorum", "health", "guard"];
 /// Upstreams of one route.
 const MOST_UPSTREAMS: usize = 64;
 /// Bytes of an operator's own answer.

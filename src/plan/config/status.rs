@@ -159,7 +159,7 @@ fn listener(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<(Liste
     let tls = tls.map(|(_, files)| files);
     // A certificate that is wrong must not make clear text of it.
     let tls = if tls == Some(None) { return None } else { tls.flatten() };
-    Some((Listen { address, tls, serves: Serves::Site }, written.span.clone()))
+    Some((Listen { tls, serves: Serves::Site, ..Listen::plain(address) }, written.span.clone()))
 }
 
 /// Reads whether this proxy tells subscribers. Those by e-mail follow links to the site.

@@ -33,6 +33,9 @@ pub(in crate::plan) const ENDPOINT: Pattern = Pattern::new(
 );
 pub(in crate::plan) const UPSTREAM: Pattern =
     Pattern::new("upstream", "http://127.0.0.1:3000", r"^(unix:/.+|[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\s]+)$");
+pub(in crate::plan) const HTTPS: Pattern = Pattern::new("`https` or `https:PORT`", "https", r"^https(:[0-9]{1,5})?$");
+pub(in crate::plan) const URL: Pattern =
+    Pattern::new("URL", "https://example.com", r"^[Hh][Tt][Tt][Pp][Ss]?://[^/@?#\s]+[^\s]*$");
 pub(in crate::plan) const HOST: Pattern =
     Pattern::new("host", "www.example.com", r"^((\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]\.?)$");
 pub(in crate::plan) const PREFIX: Pattern = Pattern::new("path prefix", "/app", r"^/[^*?#]*$");

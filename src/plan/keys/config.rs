@@ -1,8 +1,8 @@
 //! Keys of the config.
 
 use super::super::key::pattern::{
-    ADDRESS, DIRECTORY, ENDPOINT, EXCEPTION as EXCEPTION_TEXT, FILE, HOST, PATH_PATTERN, PREFIX, PROGRAM, PROXY,
-    RAMP_POINT, RATE, UPSTREAM,
+    ADDRESS, DIRECTORY, ENDPOINT, EXCEPTION as EXCEPTION_TEXT, FILE, HOST, HTTPS, PATH_PATTERN, PREFIX, PROGRAM, PROXY,
+    RAMP_POINT, RATE, UPSTREAM, URL,
 };
 use super::super::key::{Absent, Form, Key, ROUTE_NAME, Rule, Table};
 use super::super::limits;
@@ -15,6 +15,7 @@ use super::log::LOG;
 use super::mail::MAIL;
 use super::notify::NOTIFY;
 use super::page::PAGE;
+use super::redirect::{LISTEN_REDIRECT, ROUTE_REDIRECT};
 use super::route_page::ROUTE_PAGE;
 use super::status::STATUS;
 use super::switch::SWITCH;
@@ -141,6 +142,13 @@ pub static LISTEN: Table = Table {
             "IP address and port (`0.0.0.0:8080`, `[::]:8080`), or `unix:` and the absolute path of a socket.",
         ),
         Key::new("tls", Form::Table(&TLS), Absent::Means("clear text"), "Certificate and key for TLS."),
+        Key::new(
+            "redirect",
+            Form::Either(&[Form::Text(&HTTPS), Form::Table(&LISTEN_REDIRECT)]),
+            Absent::Means("served here"),
+            "Redirects every request to https, but for challenges of ACME and the paths of `always_open`. \
+             `https:8443` names another port than 443.",
+        ),
     ],
     rules: &[],
 };
@@ -189,8 +197,15 @@ pub static ROUTE: Table = Table {
         Key::new(
             "upstream",
             Form::OneOrArray(&Form::Text(&UPSTREAM), 1..=64),
-            Absent::Required,
+            Absent::Means("one of `upstream` and `redirect` is required"),
             "Service to forward to: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/PATH`. Several share the load.",
+        ),
+        Key::new(
+            "redirect",
+            Form::Either(&[Form::Text(&URL), Form::Table(&ROUTE_REDIRECT)]),
+            Absent::Means("one of `upstream` and `redirect` is required"),
+            "URL that clients are sent to, in the place of upstreams: `https://example.com`. The path and query of the \
+             request follow it.",
         ),
         Key::new("http2", Form::Bool, Absent::Is("false"), "Speaks HTTP/2 to the upstreams. gRPC needs it."),
         Key::new(
@@ -348,7 +363,11 @@ pub static ROUTE: Table = Table {
             "Requests that pass in the mode `read-only`, besides those whose method only reads.",
         ),
     ],
-    rules: &[Rule::Needs("ramp_group", "ramp"), Rule::Needs("quorum", "verify")],
+    rules: &[
+        Rule::OneOf(&["upstream", "redirect"]),
+        Rule::Needs("ramp_group", "ramp"),
+        Rule::Needs("quorum", "verify"),
+    ],
 };
 
 /// Item of `always_open`.

@@ -166,6 +166,11 @@ impl<'d> Section<'d> {
         self.table.contains_key(key)
     }
 
+    /// Returns the place of a key's name, if it is written.
+    pub(super) fn span_of(&self, key: &str) -> Option<Range<usize>> {
+        self.table.get_key_value(key).map(|(name, _)| name.span())
+    }
+
     /// Takes a key's value. Its absence is reported at the end, with this correction.
     pub(super) fn need(&mut self, key: &'static str, help: &str) -> Option<Value<'d>> {
         let value = self.take(key);

@@ -12,7 +12,7 @@ use rustls::ServerConfig;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use crate::plan::config::Serves;
+use crate::plan::config::Listen;
 use crate::plan::limits::Limits;
 use crate::proxy::connection::{ClientConnection, Due, TlsSession};
 use crate::proxy::http::headers::Peer;
@@ -30,7 +30,7 @@ pub(crate) struct Accepted {
     /// The peer's address and the port that it connected to; `None` on a unix socket.
     pub addresses: Option<(SocketAddr, u16)>,
     pub tls: Option<Arc<ServerConfig>>,
-    pub serves: Serves,
+    pub listen: Rc<Listen>,
 }
 
 /// Serves a connection to its end, and then gives its place back.
@@ -43,7 +43,7 @@ pub(crate) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted
     let now = Instant::now();
     let scheme = if accepted.tls.is_some() { "https" } else { "http" };
     let (address, port) = accepted.addresses.unzip();
-    let connection = Rc::new(ClientConnection::new(Peer::new(address, port, scheme), accepted.serves, now));
+    let connection = Rc::new(ClientConnection::new(Peer::new(address, port, scheme), Rc::clone(&accepted.listen), now));
     let _registered = worker.register(Rc::clone(&connection));
     if let Some(end) = worker.draining() {
         connection.drain(end);

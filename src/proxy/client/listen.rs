@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
-use crate::plan::config::{Address, Listen, Serves};
+use crate::plan::config::{Address, Listen};
 use crate::proxy::io::socket::Plain;
 use crate::proxy::worker::Worker;
 use crate::telemetry::Limit;
@@ -58,7 +58,7 @@ pub fn bind_one_exclusively(
     address: &Address,
     inherited: &mut Inherited,
 ) -> Result<(Exclusive, Option<PathBuf>), BindError> {
-    let mut bound = bind_one(address, 1, inherited)?;
+    let mut bound = bind_one(&Listen::plain(address.clone()), 1, inherited)?;
     let file = bound.file();
     match bound.sockets.pop() {
         Some(Std::Tcp(listener)) => Ok((Exclusive::Tcp(listener), file)),
@@ -75,8 +75,7 @@ pub struct Bound {
     /// True if the socket was inherited: another process may hold it too, and accept the connections that this one
     /// leaves.
     pub inherited: bool,
-    /// Content of the listener.
-    pub serves: Serves,
+    listen: Listen,
     sockets: Vec<Std>,
 }
 
@@ -122,23 +121,27 @@ impl std::error::Error for BindError {
 /// # Errors
 /// Returns the error of the first address that cannot be bound.
 pub fn bind(listen: &[Listen], workers: usize, inherited: &mut Inherited) -> Result<Vec<Bound>, BindError> {
-    let bound = |listen: &Listen| Ok(Bound { serves: listen.serves, ..bind_one(&listen.address, workers, inherited)? });
-    listen.iter().map(bound).collect()
+    listen.iter().map(|listen| bind_one(listen, workers, inherited)).collect()
 }
 
-fn bind_one(address: &Address, workers: usize, inherited: &mut Inherited) -> Result<Bound, BindError> {
-    let bound = match address {
+fn bind_one(listen: &Listen, workers: usize, inherited: &mut Inherited) -> Result<Bound, BindError> {
+    let bound = match &listen.address {
         Address::Ip(ip) => bind_tcp(*ip, workers, inherited),
         Address::Unix(path) => bind_unix(path, workers, inherited),
     };
-    bound.map_err(|source| BindError { address: address.clone(), source })
+    let (address, inherited, sockets) =
+        bound.map_err(|source| BindError { address: listen.address.clone(), source })?;
+    Ok(Bound { address, inherited, listen: listen.clone(), sockets })
 }
 
-fn bind_tcp(address: SocketAddr, workers: usize, inherited: &mut Inherited) -> io::Result<Bound> {
+/// The address that was bound, whether its socket was inherited, and a socket for each worker.
+type Sockets = (Address, bool, Vec<Std>);
+
+fn bind_tcp(address: SocketAddr, workers: usize, inherited: &mut Inherited) -> io::Result<Sockets> {
     let given = inherited.tcp.iter().position(|socket| socket.local_addr().is_ok_and(|local| local == address));
     if let Some(index) = given {
         let sockets = clone_per_worker(workers, inherited.tcp.swap_remove(index), StdTcpListener::try_clone, Std::Tcp)?;
-        return Ok(Bound { address: Address::Ip(address), inherited: true, serves: Serves::Routes, sockets });
+        return Ok((Address::Ip(address), true, sockets));
     }
     // The first bind is without SO_REUSEPORT, and fails if the address is in use. With it, two processes would silently
     // share the connections.
@@ -149,7 +152,7 @@ fn bind_tcp(address: SocketAddr, workers: usize, inherited: &mut Inherited) -> i
     for _ in 1..workers {
         sockets.push(Std::Tcp(tcp_socket(address, true)?));
     }
-    Ok(Bound { address: Address::Ip(address), inherited: false, serves: Serves::Routes, sockets })
+    Ok((Address::Ip(address), false, sockets))
 }
 
 fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<StdTcpListener> {
@@ -164,7 +167,7 @@ fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<StdTcpListener> {
     Ok(socket.into())
 }
 
-fn bind_unix(path: &Path, workers: usize, inherited: &mut Inherited) -> io::Result<Bound> {
+fn bind_unix(path: &Path, workers: usize, inherited: &mut Inherited) -> io::Result<Sockets> {
     let has_path = |socket: &StdUnixListener| socket.local_addr().is_ok_and(|local| local.as_pathname() == Some(path));
     let given = inherited.unix.iter().position(has_path).map(|index| inherited.unix.swap_remove(index));
     let inherited = given.is_some();
@@ -173,7 +176,7 @@ fn bind_unix(path: &Path, workers: usize, inherited: &mut Inherited) -> io::Resu
         None => unix_socket(path)?,
     };
     let sockets = clone_per_worker(workers, socket, StdUnixListener::try_clone, Std::Unix)?;
-    Ok(Bound { address: Address::Unix(path.to_owned()), inherited, serves: Serves::Routes, sockets })
+    Ok((Address::Unix(path.to_owned()), inherited, sockets))
 }
 
 /// Binds a unix socket. Replaces a socket file on which nobody listens, since it is left over from a process that died.
@@ -213,7 +216,7 @@ impl Bound {
     /// Takes the socket of one worker.
     pub(crate) fn take(&mut self) -> Option<WorkerListener> {
         let socket = self.sockets.pop()?;
-        Some(WorkerListener { socket, inherited: self.inherited, serves: self.serves })
+        Some(WorkerListener { socket, inherited: self.inherited, listen: self.listen.clone() })
     }
 
     /// Returns the socket's file, if it is our own and must be removed at the end.
@@ -230,7 +233,7 @@ impl Bound {
 pub(crate) struct WorkerListener {
     socket: Std,
     pub(crate) inherited: bool,
-    serves: Serves,
+    listen: Listen,
 }
 
 enum Listener {
@@ -281,7 +284,7 @@ pub(crate) async fn accept(
     tls: Option<Arc<ServerConfig>>,
     mut open: watch::Receiver<bool>,
 ) {
-    let serves = socket.serves;
+    let listen = Rc::new(socket.listen.clone());
     let listener = match socket.into_listener() {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot listen"),
@@ -293,7 +296,7 @@ pub(crate) async fn accept(
             worker.fewer_than(worker.most).await;
         }
         tokio::select! {
-            accepted = listener.accept() => take(&worker, accepted, (tls.as_ref(), serves), &mut backoff).await,
+            accepted = listener.accept() => take(&worker, accepted, (tls.as_ref(), &listen), &mut backoff).await,
             changed = open.changed() => if changed.is_err() { break },
         }
     }
@@ -303,21 +306,21 @@ pub(crate) async fn accept(
         if accepted.is_err() {
             break;
         }
-        take(&worker, accepted, (tls.as_ref(), serves), &mut backoff).await;
+        take(&worker, accepted, (tls.as_ref(), &listen), &mut backoff).await;
     }
 }
 
 async fn take(
     worker: &Rc<Worker>,
     accepted: io::Result<(Plain, Option<(SocketAddr, u16)>)>,
-    (tls, serves): (Option<&Arc<ServerConfig>>, Serves),
+    (tls, listen): (Option<&Arc<ServerConfig>>, &Rc<Listen>),
     backoff: &mut Backoff,
 ) {
     match accepted {
         Ok((stream, addresses)) => {
             backoff.succeeded();
             worker.cell().accepted.increment();
-            let accepted = Accepted { stream, addresses, tls: tls.cloned(), serves };
+            let accepted = Accepted { stream, addresses, tls: tls.cloned(), listen: Rc::clone(listen) };
             // Counted now, not when its task first runs: the next connection may be accepted before that.
             let place = worker.admit();
             tokio::task::spawn_local(driver::run(Rc::clone(worker), accepted, place));

@@ -16,13 +16,14 @@ use crate::plan::client;
 use crate::plan::config::{ErrorStatus, FieldChanges, Serves};
 use crate::plan::page::Rendered;
 use crate::plan::pass::Transport;
+use crate::plan::redirect::decide_before_https;
 use crate::plan::snapshot::Route;
 use crate::plan::verdict::{Head, Verdict, decide, decide_at_site};
 use crate::proxy::connection::ClientConnection;
 use crate::proxy::error::{Error, Side};
 use crate::proxy::http::check;
 use crate::proxy::http::fields::{Field, Fields};
-use crate::proxy::http::headers::{X_FORWARDED_PROTO, X_REQUEST_ID};
+use crate::proxy::http::headers::{Peer, X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::proxy::in_flight::Subject;
 use crate::proxy::queue::Flow;
 use crate::proxy::worker::{Live, Worker};
@@ -98,12 +99,7 @@ impl Exchange {
 
     /// Returns the client's transport, as far as it is known.
     pub(crate) fn transport(&self, headers: &HeaderMap) -> Transport {
-        let said = headers.get(X_FORWARDED_PROTO).filter(|_| self.trusted).map(HeaderValue::as_bytes);
-        let is_https = match said.and_then(|said| said.split(|&byte| byte == b',').next()) {
-            Some(first) => first.trim_ascii().eq_ignore_ascii_case(b"https"),
-            None => self.record.connection.peer.scheme == "https",
-        };
-        if is_https { Transport::Https } else { Transport::Http }
+        transport(&self.record.connection.peer, self.trusted, headers)
     }
 
     /// Counts a wrong credential. Returns true if the client has recently shown many.
@@ -198,10 +194,32 @@ pub(crate) fn verdict<'g>(
 ) -> Result<Verdict<'g>, Error> {
     let host = check::request(request, fields, generation.snapshot.limits.head_fields)?;
     let head = Head { host, ..head(generation, request, record) };
-    Ok(match record.connection.serves {
-        Serves::Routes => decide(&generation.snapshot, head),
-        Serves::Site => decide_at_site(head),
+    let (snapshot, listen) = (&generation.snapshot, &record.connection.listen);
+    Ok(match (listen.serves, listen.redirect) {
+        (Serves::Routes, None) => decide(snapshot, head),
+        (Serves::Routes, Some(to)) if is_in_clear(generation, request, record) => {
+            decide_before_https(snapshot, head, to)
+        }
+        (Serves::Routes, Some(_)) => decide(snapshot, head),
+        (Serves::Site, _) => decide_at_site(head),
     })
+}
+
+/// Returns true unless the client uses https, perhaps towards a trusted proxy that speaks plain HTTP to this one.
+fn is_in_clear(generation: &Generation, request: &Request<Incoming>, record: &RequestRecord) -> bool {
+    let peer = &record.connection.peer;
+    let trusted = peer.is_trusted(&generation.snapshot.trusted_proxies);
+    transport(peer, trusted, request.headers()) == Transport::Http
+}
+
+/// Returns the client's transport, as its connection or a `trusted` peer tells it.
+fn transport(peer: &Peer, trusted: bool, headers: &HeaderMap) -> Transport {
+    let said = headers.get(X_FORWARDED_PROTO).filter(|_| trusted).map(HeaderValue::as_bytes);
+    let is_https = match said.and_then(|said| said.split(|&byte| byte == b',').next()) {
+        Some(first) => first.trim_ascii().eq_ignore_ascii_case(b"https"),
+        None => peer.scheme == "https",
+    };
+    if is_https { Transport::Https } else { Transport::Http }
 }
 
 fn head<'r>(generation: &Generation, request: &'r Request<Incoming>, record: &RequestRecord) -> Head<'r> {

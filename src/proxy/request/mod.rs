@@ -12,6 +12,7 @@ pub(crate) mod hold;
 pub(crate) mod own;
 pub(crate) mod prepare;
 pub(crate) mod record;
+mod redirect;
 mod replace;
 pub(crate) mod respond;
 pub(crate) mod response_context;

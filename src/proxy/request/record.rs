@@ -235,6 +235,18 @@ impl RequestRecord {
         self.own(answer)
     }
 
+    /// Ends the record with a redirect.
+    pub(crate) fn redirected<B: Body>(mut self, route: Option<&Arc<RouteMeter>>, answer: Response<B>) -> Response<B> {
+        if let Some(route) = route {
+            route.workers[self.worker.id].redirected.increment();
+        }
+        self.note(|entry| {
+            entry.verdict = "redirect";
+            entry.shown = route.cloned();
+        });
+        self.own(answer)
+    }
+
     /// Ends the record with a page in the place of the upstream's answer, which was noted before.
     pub(crate) fn replaced<B: Body>(mut self, answer: Response<B>) -> Response<B> {
         self.note(|entry| entry.error = Some("replaced"));

@@ -14,7 +14,7 @@ use crate::plan::answer::{
     AnswerContext, MAINTENANCE_FIELD, PROXY_STATUS, add_fields, add_reload, timed, with_retry_after,
 };
 use crate::plan::banner::BannerForm;
-use crate::plan::config::{Fixed, RouteConfig};
+use crate::plan::config::{Fixed, Lasts, RouteConfig};
 use crate::plan::dialect::Dialect;
 use crate::plan::news::document::{Document, Selected};
 use crate::plan::news::forms::Reply;
@@ -280,6 +280,22 @@ pub(crate) fn see_other(target: &str, cookie: Option<HeaderValue>, context: &Res
         headers.insert(SET_COOKIE, cookie);
     }
     unshared(headers);
+    response
+}
+
+/// Redirects to a URL, with the same method. A permanent redirect is remembered for a day, so that one that was written
+/// by mistake ends.
+pub(crate) fn redirect(location: &str, lasts: Lasts, context: &ResponseContext) -> Response<Body> {
+    let Ok(location) = HeaderValue::try_from(location) else {
+        return error(&Error::BadRequest("a target that no redirect can name"), None, context);
+    };
+    let status = StatusCode::from_u16(lasts.status()).unwrap_or(StatusCode::TEMPORARY_REDIRECT);
+    let mut response = text_answer(status, "the `Location` field says where this is", context);
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, location);
+    if lasts == Lasts::Permanent {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=86400"));
+    }
     response
 }
 

@@ -109,6 +109,8 @@ impl Exchange {
             }
             Ok(Verdict::Own(resource, route)) => self.own(resource, route, request),
             Ok(Verdict::Site(mount)) => self.site(mount, request),
+            Ok(Verdict::Redirect(route, redirect)) => self.redirect(route, redirect, request),
+            Ok(Verdict::Secure(route, to)) => self.secure(route, to, request),
             Ok(Verdict::Refuse(refusal)) => {
                 if *request.method() == Method::CONNECT {
                     // A client may send into its tunnel before the answer, and others may have written the bytes that
@@ -228,5 +230,6 @@ fn refused(refusal: Refusal) -> Error {
         Refusal::NoRoute => Error::NoRoute,
         Refusal::BadPath => Error::BadRequest("a path without a normal form"),
         Refusal::Method => Error::Method,
+        Refusal::NoHost => Error::BadRequest("no host to redirect to: name one in `Host`"),
     }
 }

@@ -93,7 +93,7 @@ impl Lack {
             Self::Http3 => ("does not speak HTTP/3", "put a CDN, Caddy or nginx in front of it"),
             Self::OwnAnswers => (
                 "answers nothing of its own on an open route",
-                "let the app answer; on a closed one, `always_open = [{ path = \"/up\", answer = 200 }]`",
+                "`redirect` leads elsewhere; for the rest let the app answer, and on a closed route `always_open = [{ path = \"/up\", answer = 200 }]`",
             ),
             Self::RateLimits => {
                 ("does not limit rates", "put nginx or HAProxy beside it; `[limits]` bounds what one client can hold")

@@ -17,7 +17,7 @@ const ROUTE: &str =
     "[[listen]]\naddress = \"127.0.0.1:8080\"\n[routes.web]\nupstream = \"http://127.0.0.1:3000\"\n{}\n";
 
 /// Guesses, with where they are written and a part of the help.
-const GUESSES: [(&str, &str, &str); 79] = [
+const GUESSES: &[(&str, &str, &str)] = &[
     // nginx
     (ROUTE, "proxy_pass = \"http://127.0.0.1:3000\"", "did you mean `upstream`?"),
     (ROUTE, "server_name = \"a.example\"", "did you mean `host`?"),
@@ -94,6 +94,9 @@ const GUESSES: [(&str, &str, &str); 79] = [
     (TOP, "hsts = true", "`response` does that: write it under a `[routes.NAME]` line"),
     (ROUTE, "forward_headers = true", "`trusted_proxies` does that: write it above the first `[…]` line"),
     (ROUTE, "path_prefix = \"/app\"", "did you mean `path`?"),
+    (ROUTE, "redirect_regex = { to = \"a\" }", "did you mean `redirect`?"),
+    (LISTENER, "force_https = true", "`redirect = \"https\"` under its `[[listen]]` line"),
+    (ROUTE, "redirectScheme = { scheme = \"https\" }", "`redirect = \"https\"` under its `[[listen]]` line"),
     // Others
     (ROUTE, "timeout = \"30s\"", "each step has its own time below `[limits]`"),
     (ROUTE, "retries = 3", "there is no key"),
@@ -120,7 +123,7 @@ fn first_guesses_of_other_proxies_users_get_the_help_that_fits() {
 
 #[test]
 fn every_key_that_a_word_leads_to_exists_and_no_word_is_that_key_itself() {
-    for (words, answer) in &WORDS {
+    for (words, answer) in WORDS {
         if let Answer::Key(table, key) = answer {
             assert!(table.has(key), "{key}");
             assert!(!words.split(' ').any(|word| table.has(word)), "a key is among the words: {words}");

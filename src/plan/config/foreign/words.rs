@@ -7,7 +7,7 @@ use super::{Answer, Lack};
 use Answer::{Key, Not, Own, Say};
 
 /// Words in lower case with `_`, divided by spaces, and their answer. Of several that fit, the first is taken.
-pub(super) static WORDS: [(&str, Answer); 80] = [
+pub(super) static WORDS: &[(&str, Answer)] = &[
     // Inside of `verify` and `health`.
     ("interval inter period frequency", Own("every")),
     ("timeout timeouts check_timeout", Own("within")),
@@ -128,6 +128,12 @@ pub(super) static WORDS: [(&str, Answer); 80] = [
         Not(Lack::Acme),
     ),
     ("http3 h3 quic alt_svc", Not(Lack::Http3)),
+    (
+        "https_redirect ssl_redirect force_ssl force_https https_only redirect_scheme redirect_https redirect_to_https \
+         http_to_https enforce_https redirect_http_to_https",
+        Say("the listener of plain HTTP does that: `redirect = \"https\"` under its `[[listen]]` line"),
+    ),
+    ("redir redirects redirect_to redirect_regex redirection redirect_url redirect_permanent", Key(&ROUTE, "redirect")),
     // Top level.
     ("worker_processes threads nbthread nbproc processes gomaxprocs worker worker_count", Key(&CONFIG, "workers")),
     (
