@@ -38,6 +38,9 @@ pub(super) struct StatusArgs {
     /// Compare the flag file and the phases of routes, and not the configs, which differ in a blue-green pair
     #[arg(long)]
     flags_only: bool,
+    /// Only tell whether each one answers, as the health check of a container does
+    #[arg(long, conflicts_with_all = ["json", "watch", "flags_only"])]
+    alive: bool,
     #[command(flatten)]
     config: ConfigFile,
 }
@@ -55,10 +58,11 @@ Examples:
   backsoon status replica-1:9901 replica-2:9901
   backsoon status backsoon-headless:9901    all addresses of the name
   backsoon status --flags-only blue:9901 green:9902
+  backsoon status --alive                   in the health check of a container
   backsoon status --json | jq '.replicas[].status.routes[] | select(.phase != \"open\")'
 
 Exit codes:
-  0   all agree, and all is as it should be
+  0   all agree, and all is as it should be; with --alive: all answer
   1   they do not agree, or something is not as it should be: a file has an error, a warning or cannot be read, an edit is
       not believed yet, files are polled although events were wanted, the file on disk is not what the proxy has read, a
       guard found something, a check fails, a window overruns, a clock is off, or a problem is reported
@@ -158,11 +162,30 @@ pub(super) fn run(args: &StatusArgs, streams: &mut Streams) -> Result<u8, Failur
         if args.watch {
             return watch::run(args, &endpoints, streams).await;
         }
+        if args.alive {
+            return alive(&ask(&endpoints).await, streams);
+        }
         let replicas = settled(&endpoints, args.scope()).await;
         let replicas: Vec<&Replica> = replicas.iter().collect();
         write!(streams.out, "{}", shown(args, &replicas))?;
         Ok(health(&replicas, args.scope()).code())
     })
+}
+
+/// Tells which proxies answer. What they answer does not matter: a container whose flag file has an error goes on serving,
+/// and must not be restarted.
+fn alive(replicas: &[Replica], streams: &mut Streams) -> Result<u8, Failure> {
+    let mut code = exit::OK;
+    for Replica { endpoint, answer, .. } in replicas {
+        match answer {
+            Ok((status, _)) => writeln!(streams.out, "{endpoint}  {}", status.stage)?,
+            Err(error) => {
+                writeln!(streams.out, "{endpoint}  {}", chain(error))?;
+                code = exit::UNAVAILABLE;
+            }
+        }
+    }
+    Ok(code)
 }
 
 /// Returns the listeners to ask: those named, or that of the proxy that runs with the config.

@@ -31,7 +31,7 @@ use crate::status::{RouteStatus, Status};
 use crate::telemetry::Meters;
 
 use super::lookout::Lookout;
-use super::metrics::{self, Scraped};
+use super::metrics::{self, MetricsFormat, Scraped};
 use super::observe::Observations;
 use super::report::{self, Report};
 use super::subscribers::OutboxView;
@@ -150,7 +150,7 @@ async fn answer(shared: &Rc<Shared>, connection: &Rc<Connection>, request: &Requ
         "/events" => stream_head(Full::default()),
         "/livez" => text(StatusCode::OK, "ok\n"),
         "/readyz" => ready(shared),
-        "/metrics" => metrics(shared),
+        "/metrics" => metrics(shared, request.headers()),
         "/status" => json(StatusCode::OK, &Status { now: Some(Timestamp::now()), ..status_of(shared) }),
         "/" => index(shared, request.headers()),
         _ => text(StatusCode::NOT_FOUND, "not found; there is / /livez /readyz /metrics /status /events /verify\n"),
@@ -258,7 +258,7 @@ fn status_of(shared: &Shared) -> Status {
     }
 }
 
-fn metrics(shared: &Shared) -> Response<Full<Bytes>> {
+fn metrics(shared: &Shared, headers: &HeaderMap) -> Response<Full<Bytes>> {
     let live = shared.reader.current();
     let report = shared.report.borrow();
     let scraped = Scraped {
@@ -269,8 +269,11 @@ fn metrics(shared: &Shared) -> Response<Full<Bytes>> {
         outbox: shared.outbox.report(),
         started: shared.started,
     };
-    let mut response = text(StatusCode::OK, metrics::text(&scraped));
-    response.headers_mut().insert(CONTENT_TYPE, OPEN_METRICS);
+    let format = MetricsFormat::accepted(headers);
+    let mut response = text(StatusCode::OK, metrics::text(&scraped, format));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, format.content_type());
+    headers.insert(VARY, HeaderValue::from_name(ACCEPT));
     response
 }
 
@@ -308,9 +311,6 @@ backsoon
 
 In a browser this is a page.
 ";
-
-const OPEN_METRICS: HeaderValue =
-    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// The period whose traffic `/status` reports.
 const LATELY: Duration = Duration::from_secs(60);

@@ -1,9 +1,11 @@
-//! `/metrics`: the counters of all workers, summed at each scrape, in the text format of OpenMetrics.
+//! `/metrics`: the counters of all workers, summed at each scrape, in the format that the scraper accepts.
 //!
 //! There is no registry. The numbers live in cells of the workers, and a library's counters could only copy them.
 
+mod accepted;
 mod exposition;
 mod planned;
+mod process;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,12 +14,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::live::Generation;
+use crate::plan::flags::Mode;
 use crate::plan::pass::millis;
 use crate::plan::snapshot::{Phase, Route};
 use crate::status::FileStatus;
 use crate::status::outbox::OutboxReport;
 use crate::telemetry::{Counts, Limit, LinkCell, Meters, RouteCell, RouteMeter, UpstreamCell, WorkerCell};
 
+pub(super) use accepted::MetricsFormat;
 use exposition::{Exposition, Histogram, Metric};
 
 use super::lookout::Lookout;
@@ -37,9 +41,10 @@ pub(super) struct Scraped<'s> {
 type Row<C, V> = (&'static str, &'static str, fn(&C) -> V);
 
 /// Returns the text of `/metrics`.
-pub(super) fn text(scraped: &Scraped<'_>) -> String {
-    let mut text = Exposition::default();
-    process(&mut text, scraped);
+pub(super) fn text(scraped: &Scraped<'_>, format: MetricsFormat) -> String {
+    let mut text = Exposition::new(format);
+    process::process(&mut text, scraped.started);
+    proxy(&mut text, scraped);
     files(&mut text, scraped.report);
     workers(&mut text, scraped.meters);
     phases(&mut text, &scraped.live.snapshot.routes);
@@ -73,10 +78,11 @@ fn seconds(instant: Timestamp) -> f64 {
     instant.as_duration().as_secs_f64()
 }
 
-fn process(text: &mut Exposition, scraped: &Scraped<'_>) {
+fn proxy(text: &mut Exposition, scraped: &Scraped<'_>) {
     let snapshot = &scraped.live.snapshot;
     text.gauge("backsoon_build_info", "The version.").sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
-    text.gauge("backsoon_start_time_seconds", "When the process started.").sample(&[], seconds(scraped.started));
+    let help = "Deprecated, see process_start_time_seconds.";
+    text.gauge("backsoon_start_time_seconds", help).sample(&[], seconds(scraped.started));
     text.gauge("backsoon_generation", "Publications so far.").sample(&[], number(snapshot.generation));
     let workers = number(scraped.meters.workers.len() as u64);
     text.gauge("backsoon_workers", "Threads that serve requests.").sample(&[], workers);
@@ -98,8 +104,10 @@ fn files(text: &mut Exposition, report: &Report) {
             }
         }
     };
-    let loaded = text.gauge("backsoon_file_loaded_seconds", "When the file was last read with a new content.");
-    write(loaded, &|file| file.loaded.map(seconds));
+    let help = "When the file was last read with a new content.";
+    write(text.gauge("backsoon_file_loaded_timestamp_seconds", help), &|file| file.loaded.map(seconds));
+    let help = "Deprecated, see backsoon_file_loaded_timestamp_seconds.";
+    write(text.gauge("backsoon_file_loaded_seconds", help), &|file| file.loaded.map(seconds));
     let good = text.gauge("backsoon_file_good", "1 if the file as it stands is in force, 0 if an earlier one is.");
     write(good, &|file| Some(flag(file.is_good())));
     let problems = text.gauge("backsoon_file_problems", "Problems of the file as it stands.");
@@ -145,21 +153,31 @@ fn workers(text: &mut Exposition, meters: &Meters) {
 }
 
 fn phases(text: &mut Exposition, routes: &[Route]) {
-    let mut closed = text.gauge("backsoon_route_closed", "1 while the route is under maintenance.");
+    let help = "1 for the mode in which the route is under maintenance, if it is.";
+    let mut closed = text.gauge("backsoon_route_closed", help);
     for route in routes {
-        let mode = route.closure.as_ref().map_or("", |closure| closure.mode.as_str());
-        closed.sample(&[("route", &route.config.name), ("mode", mode)], flag(route.closure.is_some()));
+        for mode in Mode::ALL {
+            let is_closed = route.closure.as_ref().is_some_and(|closure| closure.mode == mode);
+            closed.sample(&[("route", &route.config.name), ("mode", mode.as_str())], flag(is_closed));
+        }
     }
     let mut phase = text.gauge("backsoon_route_phase", "1 for the phase that the route is in.");
     for route in routes {
-        phase.sample(&[("route", &route.config.name), ("phase", route.phase().as_str())], 1.0);
+        for one in Phase::ALL {
+            phase.sample(&[("route", &route.config.name), ("phase", one.as_str())], flag(route.phase() == one));
+        }
     }
-    let gauges: [Row<Route, f64>; 4] = [
+    let gauges: [Row<Route, f64>; 5] = [
         ("backsoon_route_admitted_ratio", "The share of clients that is admitted.", admitted),
         ("backsoon_route_guard_breached", "1 while the route's guard has found it wanting.", |route| {
             flag(route.state.breach().is_some())
         }),
-        ("backsoon_route_since_seconds", "Since when the route is in its phase.", |route| seconds(route.since())),
+        ("backsoon_route_since_timestamp_seconds", "Since when the route is in its phase.", |route| {
+            seconds(route.since())
+        }),
+        ("backsoon_route_since_seconds", "Deprecated, see backsoon_route_since_timestamp_seconds.", |route| {
+            seconds(route.since())
+        }),
         ("backsoon_route_closed_long", "1 once the route is under maintenance for 24 hours.", |route| flag(route.long)),
     ];
     for (name, help, of) in gauges {
@@ -349,6 +367,8 @@ fn outbox(text: &mut Exposition, outbox: Option<&OutboxReport>) {
     text.gauge("backsoon_outbox_due", "Deliveries that wait.").sample(&[], number(outbox.due));
     if let Some(oldest) = outbox.oldest {
         let help = "Instant of the oldest update that somebody is still to be told.";
+        text.gauge("backsoon_outbox_oldest_timestamp_seconds", help).sample(&[], seconds(oldest));
+        let help = "Deprecated, see backsoon_outbox_oldest_timestamp_seconds.";
         text.gauge("backsoon_outbox_oldest_seconds", help).sample(&[], seconds(oldest));
     }
     let help = "Endpoints that get nothing any more: they have failed for days, or want no messages.";
@@ -375,7 +395,10 @@ fn by_upstream(mut metric: Metric<'_>, live: &Generation, of: fn(&UpstreamCell) 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Upper bounds of the histogram's buckets.
-const BOUNDS: [Duration; 15] = [
+const BOUNDS: [Duration; 18] = [
+    Duration::from_micros(100),
+    Duration::from_micros(250),
+    Duration::from_micros(500),
     Duration::from_micros(1_000),
     Duration::from_micros(2_500),
     Duration::from_millis(5),

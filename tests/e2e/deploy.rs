@@ -246,6 +246,12 @@ fn the_image_is_built_with_the_toolchain_that_the_crate_asks_for() {
     let (word, image) = containerfile().remove(0);
     assert_eq!(word, "FROM");
     assert!(image.starts_with(&format!("rust:{version}-")), "{image}");
+    let version = manifest["package"]["version"].as_str().unwrap();
+    let label = format!("org.opencontainers.image.version=\"{version}\"");
+    assert!(containerfile().iter().any(|(word, rest)| word == "LABEL" && rest.contains(&label)), "{label}");
+    for name in ["compose.yaml", "kubernetes.yaml"] {
+        assert!(read(name).contains(&format!("image: backsoon:{version}")), "{name}");
+    }
 }
 
 /// Runs `check` on a config, which must pass, and returns its output.

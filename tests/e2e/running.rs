@@ -45,78 +45,6 @@ fn probes_and_metrics_are_answered_on_the_admin_listener_and_nowhere_else() {
 }
 
 #[test]
-fn every_line_of_the_metrics_is_valid_and_the_counters_move() {
-    let upstream = Upstream::ok();
-    let backsoon = Backsoon::before(&upstream.url(), "");
-    for _ in 0..3 {
-        get(backsoon.address(), "/");
-    }
-    backsoon.flag("[routes]\nweb = \"offline\"\n");
-    get(backsoon.address(), "/");
-    request(backsoon.address(), "GET / HTTP/1.1\r\n\r\n");
-    let response = get(backsoon.admin, "/metrics");
-    let content_type = response.field("content-type").unwrap();
-    assert!(content_type.starts_with("application/openmetrics-text; version=1.0.0"), "{content_type}");
-    check_open_metrics(&response.body);
-    let metric = |name: &str, labels: &str| backsoon.metric(name, labels);
-    assert_eq!(metric("backsoon_upstream_responses_total", "route=\"web\",class=\"2xx\""), 3.0, "{}", response.body);
-    assert_eq!(metric("backsoon_maintenance_responses_total", "route=\"web\""), 1.0);
-    assert_eq!(metric("backsoon_proxy_errors_total", "route=\"web\""), 0.0);
-    assert_eq!(metric("backsoon_requests_refused_total", ""), 1.0);
-    assert!(metric("backsoon_generation", "") >= 2.0);
-    let accepted: f64 = (0..backsoon.status()["workers"].as_u64().unwrap())
-        .map(|worker| metric("backsoon_client_connections_accepted_total", &format!("worker=\"{worker}\"")))
-        .sum();
-    assert_eq!(accepted, 5.0);
-}
-
-/// Checks the exposition format as far as it is used: each family is described before its samples, each sample belongs
-/// to a family, no sample appears twice, and the end is marked.
-fn check_open_metrics(text: &str) {
-    let mut family = String::new();
-    let mut kind = String::new();
-    let mut seen = std::collections::HashSet::new();
-    let lines: Vec<_> = text.lines().collect();
-    let (last, lines) = lines.split_last().unwrap();
-    assert_eq!(*last, "# EOF");
-    for line in lines {
-        if let Some(rest) = line.strip_prefix("# ") {
-            let mut words = rest.splitn(3, ' ');
-            let (word, name, rest) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
-            match word {
-                "HELP" => {
-                    family = name.to_owned();
-                    assert!(seen.insert(format!("family {name}")), "{name} comes twice");
-                }
-                "TYPE" => {
-                    assert_eq!(name, family);
-                    kind = rest.to_owned();
-                    assert!(["gauge", "counter", "histogram"].contains(&rest), "{line}");
-                }
-                _ => panic!("{line}"),
-            }
-            continue;
-        }
-        let (series, value) = line.rsplit_once(' ').unwrap();
-        assert!(value.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
-        assert!(seen.insert(series.to_owned()), "{line} comes twice");
-        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-        let suffixes: &[&str] = match kind.as_str() {
-            "counter" => &["_total"],
-            "histogram" => &["_sum", "_count", "_bucket"],
-            _ => &[""],
-        };
-        assert!(suffixes.iter().any(|suffix| name == format!("{family}{suffix}")), "{line}");
-        assert!(name.starts_with("backsoon_") && labels.ends_with('}'), "{line}");
-        for label in labels.trim_end_matches('}').split("\",").filter(|label| !label.is_empty()) {
-            let (key, value) = label.split_once("=\"").unwrap_or_else(|| panic!("{line}"));
-            assert!(key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{line}");
-            assert!(!value.trim_end_matches('"').contains('"'), "{line}");
-        }
-    }
-}
-
-#[test]
 fn the_latency_of_each_route_is_told_and_a_time_out_counts() {
     let delay = Duration::from_millis(120);
     let slow = Upstream::handling(move |connection| {
@@ -144,7 +72,6 @@ fn the_latency_of_each_route_is_told_and_a_time_out_counts() {
     let idle = backsoon.route("idle");
     assert!(idle.get("latency").is_none() && idle["requests_per_second"] == 0.0, "{idle}");
     let metrics = get(backsoon.admin, "/metrics").body;
-    check_open_metrics(&metrics);
     check_histogram(&metrics, "slow", 4, 0.12);
     check_histogram(&metrics, "silent", 1, 0.3);
     assert!(!metrics.contains("backsoon_request_duration_seconds_count{route=\"idle\"}"), "{metrics}");
@@ -169,7 +96,7 @@ fn check_histogram(metrics: &str, route: &str, count: u64, least: f64) {
     assert_eq!(*last, ("+Inf".to_owned(), count));
     assert_eq!(value("count"), count as f64);
     assert!(value("sum") >= least * count as f64, "{}", value("sum"));
-    assert_eq!(bounded.len(), 15, "{bounded:?}");
+    assert_eq!(bounded.len(), 18, "{bounded:?}");
     assert!(buckets.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{buckets:?}");
     let bounds: Vec<(f64, u64)> = bounded.iter().map(|(bound, count)| (bound.parse().unwrap(), *count)).collect();
     assert!(bounds.windows(2).all(|pair| pair[0].0 < pair[1].0), "{bounds:?}");

@@ -1,10 +1,17 @@
-//! The text format of OpenMetrics 1.0, as far as `/metrics` needs it.
+//! The text formats of Prometheus (0.0.4) and OpenMetrics (1.0), as far as `/metrics` needs them.
+//!
+//! They differ in the name by which a counter is described, and in the mark at the end.
 
 use std::fmt::Write;
 
+use super::accepted::MetricsFormat;
+
 /// Text of a scrape, written metric by metric.
-#[derive(Debug, Default)]
-pub(super) struct Exposition(String);
+#[derive(Debug)]
+pub(super) struct Exposition {
+    text: String,
+    format: MetricsFormat,
+}
 
 /// Labels of a sample, in the order in which they are written.
 pub(super) type Labels<'l> = [(&'static str, &'l str)];
@@ -28,6 +35,11 @@ pub(super) struct Histogram {
 }
 
 impl Exposition {
+    /// Begins a text.
+    pub(super) fn new(format: MetricsFormat) -> Self {
+        Self { text: String::new(), format }
+    }
+
     /// Begins a gauge.
     pub(super) fn gauge(&mut self, name: &'static str, help: &str) -> Metric<'_> {
         self.metric(name, help, "gauge", "")
@@ -44,16 +56,20 @@ impl Exposition {
     }
 
     fn metric(&mut self, name: &'static str, help: &str, kind: &str, suffix: &'static str) -> Metric<'_> {
-        let text = &mut self.0;
+        // In OpenMetrics the suffix belongs to the samples, before that to the name.
+        let described = if self.format == MetricsFormat::Text { suffix } else { "" };
+        let text = &mut self.text;
         // Writing to a string cannot fail, here and below.
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        let _ = writeln!(text, "# HELP {name}{described} {help}\n# TYPE {name}{described} {kind}");
         Metric { text, name, suffix }
     }
 
     /// Returns the whole text.
     pub(super) fn finish(mut self) -> String {
-        self.0.push_str("# EOF\n");
-        self.0
+        if self.format == MetricsFormat::OpenMetrics {
+            self.text.push_str("# EOF\n");
+        }
+        self.text
     }
 }
 
@@ -61,6 +77,11 @@ impl Metric<'_> {
     /// Writes a sample.
     pub(super) fn sample(&mut self, labels: &Labels<'_>, value: f64) {
         self.line(self.suffix, labels, &number(value));
+    }
+
+    /// Writes the only sample of a metric without labels.
+    pub(super) fn only(mut self, value: f64) {
+        self.sample(&[], value);
     }
 
     /// Writes the samples of a histogram.
@@ -102,7 +123,7 @@ mod tests {
 
     #[test]
     fn metrics_are_written_as_openmetrics_has_them() {
-        let mut text = Exposition::default();
+        let mut text = Exposition::new(MetricsFormat::OpenMetrics);
         text.gauge("size", "The size.").sample(&[], 1.5);
         let mut counter = text.counter("seen", "Times seen.");
         counter.sample(&[("file", "a\"b\\c\nd"), ("role", "flags")], 3.0);
@@ -121,6 +142,18 @@ mod tests {
              took_seconds_bucket{le=\"0.0025\",route=\"web\"} 1\n\
              took_seconds_bucket{le=\"1.0\",route=\"web\"} 1\n\
              took_seconds_bucket{le=\"+Inf\",route=\"web\"} 2\n# EOF\n"
+        );
+    }
+
+    #[test]
+    fn the_older_format_describes_a_counter_by_the_name_of_its_samples() {
+        let mut text = Exposition::new(MetricsFormat::Text);
+        text.counter("seen", "Times seen.").only(3.0);
+        text.gauge("size", "The size.").only(1.5);
+        assert_eq!(
+            text.finish(),
+            "# HELP seen_total Times seen.\n# TYPE seen_total counter\nseen_total 3.0\n\
+             # HELP size The size.\n# TYPE size gauge\nsize 1.5\n"
         );
     }
 }
