@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 /// was over may lie ahead again.
 ///
 /// A timer counts elapsed time, but a wall clock can be set and a machine can sleep. So `clock` is read again at least
-/// every `look_every`. Cancel safe.
+/// every `look_every`, and less often if only the setting of the clock could bring a change. Cancel safe.
 pub(crate) async fn moves(
     instant: Option<Timestamp>,
     compiled: Timestamp,
@@ -20,16 +20,20 @@ pub(crate) async fn moves(
     loop {
         let now = clock();
         let left = instant
-            .map_or(look_every, |instant| Duration::try_from(instant.duration_since(now)).unwrap_or(Duration::ZERO));
+            .map_or(Duration::MAX, |instant| Duration::try_from(instant.duration_since(now)).unwrap_or(Duration::ZERO));
         if left.is_zero() || compiled.duration_since(now) > SLACK {
             return;
         }
-        tokio::time::sleep(left.min(look_every)).await;
+        let most = if instant.is_some() { look_every } else { look_every * REST };
+        tokio::time::sleep(left.min(most)).await;
     }
 }
 
 /// Interval at which the clock is read. After the clock was set, a change may come late by this much.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Factor by which the clock is read less often while no change lies ahead.
+const REST: u32 = 5;
 
 /// Correction of the clock that needs no new snapshot.
 const SLACK: SignedDuration = SignedDuration::from_secs(1);

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::files::{Change, Files};
 use crate::live::{Generation, Publisher};
@@ -153,6 +153,11 @@ impl Controller {
             tried = self.inputs.trial.tried() => Changed::Page(Box::new(tried)),
             () = wait => Changed::Files(Vec::new()),
         }
+    }
+
+    /// Returns when this loop wakes next for the files, whatever happens.
+    pub(super) fn next_poll(&self) -> Instant {
+        self.inputs.files.next_poll()
     }
 
     /// Takes in observations of the routes, for the next publication.

@@ -99,23 +99,30 @@ impl Observations {
         Self { began: now, observed_at: now, routes, guarded, down, returning, returning_at, guards, remembered }
     }
 
-    /// Observes every route. A route without new requests costs a read of each worker's cells.
-    pub(super) fn observe(&mut self, meters: &Meters, now: Instant) {
-        meters.each_route(|meter| self.look(meter, now));
+    /// Observes every route. A route without new requests costs a read of each worker's cells. Returns true if any route
+    /// had requests since the last time.
+    pub(super) fn observe(&mut self, meters: &Meters, now: Instant) -> bool {
+        let mut busy = false;
+        meters.each_route(|meter| busy |= self.look(meter, now));
         self.observed_at = now;
+        busy
     }
 
     /// Observes guarded routes only, which is done more often.
     pub(super) fn observe_guarded(&mut self, now: Instant) {
         let meters: Vec<_> = self.guarded.values().map(|guarded| Arc::clone(&guarded.meter)).collect();
-        meters.iter().for_each(|meter| self.look(meter, now));
+        for meter in &meters {
+            self.look(meter, now);
+        }
     }
 
     /// Observes the routes that a guard will watch. Called right before a publication that may open them: requests from
     /// there on belong to the open route.
     pub(super) fn observe_returning(&mut self, now: Instant) {
         let meters = self.returning.clone();
-        meters.iter().for_each(|meter| self.look(meter, now));
+        for meter in &meters {
+            self.look(meter, now);
+        }
         self.returning_at = Some(now);
     }
 
@@ -243,17 +250,18 @@ impl Observations {
         move |name| observed.filter(|_| names.contains(name)).unwrap_or(now)
     }
 
-    fn look(&mut self, meter: &RouteMeter, now: Instant) {
+    /// Observes a route. Returns true if it had requests since the last time.
+    fn look(&mut self, meter: &RouteMeter, now: Instant) -> bool {
         // Check this before the look-up, since most of ten thousand routes are idle.
         if meter.micros() == 0 {
-            return;
+            return false;
         }
         let traffic_use = self.traffic_use(&meter.name);
         let guard = self.guards.get(&meter.name).copied();
         if !self.routes.contains_key(&meter.name) {
             self.routes.insert(meter.name.clone(), self.new_route(&meter.name));
         }
-        let Some(seen) = self.routes.get_mut(&meter.name) else { return };
+        let Some(seen) = self.routes.get_mut(&meter.name) else { return false };
         let new = seen.recent.observe(meter, now);
         seen.recent.count_answers(&guard.map_or(PerStatus::EMPTY, |guard| guard.statuses), meter);
         if traffic_use == TrafficUse::Baseline {
@@ -263,6 +271,7 @@ impl Observations {
             let quiet = guard.and_then(|guard| guard.traffic).map_or(Quiet::Passes, |_| Quiet::Counts);
             seen.open.add(Now { seen: new, hanging: meter.hanging().all_hanging(), p99, quiet }, now);
         }
+        new.counted.requests > 0
     }
 
     /// Starts observing a route that had no request until now.
@@ -390,6 +399,9 @@ fn observation(
 
 /// Time between two observations, by which reports may lag.
 pub(super) const OBSERVE_EVERY: Duration = Duration::from_secs(1);
+
+/// Time between two observations while no route has requests. A process at rest wakes for little else.
+pub(super) const OBSERVE_IDLE_EVERY: Duration = Duration::from_secs(2);
 
 /// Time between two observations of guarded routes. A breach is found at most this much later.
 pub(super) const GUARD_EVERY: Duration = Duration::from_millis(500);

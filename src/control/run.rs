@@ -201,7 +201,10 @@ impl Loop {
         match wake {
             Wake::Ended => return ControlFlow::Break(self.end_of_workers()),
             Wake::Observe(now) => {
-                self.shared.observations.borrow_mut().observe(&self.shared.meters, now);
+                let busy = self.shared.observations.borrow_mut().observe(&self.shared.meters, now);
+                if !busy {
+                    self.wakers.observe.reset_at(self.next_idle_observation(now).into());
+                }
                 self.limits.log(&self.shared.meters, now);
                 if now.saturating_duration_since(self.remembered_at) >= REMEMBER_EVERY {
                     self.remember(now);
@@ -245,6 +248,12 @@ impl Loop {
         self.shared.report.replace(self.controller.report());
         self.shared.followers.note();
         ControlFlow::Continue(())
+    }
+
+    /// Returns when the routes are observed next if they have no requests: together with the look at the files.
+    fn next_idle_observation(&self, now: Instant) -> Instant {
+        let poll = self.controller.next_poll();
+        if poll < now + observe::OBSERVE_EVERY { now.max(poll) + observe::OBSERVE_IDLE_EVERY } else { poll }
     }
 
     /// Finishes the notifications that are under way, unless a second signal ends that.
@@ -320,10 +329,11 @@ impl Wakers {
     }
 }
 
-/// Returns an interval that does not make up for missed ticks.
+/// Returns an interval that leaves missed ticks out. Its ticks keep their distance, so that intervals wake the process
+/// together.
 fn every(time: Duration) -> Interval {
     let mut interval = tokio::time::interval(time);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
     interval
 }
 

@@ -119,6 +119,8 @@ struct Entry {
     state: State,
     chain: PathChain,
     judge: Option<Judge>,
+    /// True if the last look without a reason was left out.
+    rested: bool,
 }
 
 impl Files {
@@ -205,17 +207,33 @@ impl Files {
         let mut changes = self.look_at_hinted(&hints);
         // Report changes before setting watches, which takes longer.
         if changes.is_empty() {
-            if now() >= self.next_poll {
-                self.next_poll = now() + self.options.timing.poll;
-                self.rearm = true;
+            let polls = self.polls(now());
+            if polls {
+                self.rearm |= self.watch.may_be_dead(now());
             }
-            if self.rearm {
+            let rearms = self.rearm;
+            if rearms {
                 self.arm();
+            }
+            if rearms {
                 changes = self.look_at_all(|_, _| Hint::Poll);
+            } else if polls {
+                changes = self.look_at_moved();
             }
         }
         changes.extend(self.report_watching());
         changes
+    }
+
+    /// Returns true if it is time to look at every file, and sets the next time. Times keep their distance, so that other
+    /// timers of the same distance wake the process together with these.
+    fn polls(&mut self, now: Instant) -> bool {
+        let due = now >= self.next_poll;
+        if due {
+            let next = self.next_poll + self.options.timing.poll;
+            self.next_poll = if next > now { next } else { now + self.options.timing.poll };
+        }
+        due
     }
 
     fn look_at_hinted(&mut self, hints: &HintSet) -> Vec<Change> {
@@ -267,6 +285,13 @@ impl Files {
         };
         let unlinked = entry.check_unlinked(path, hint, found.unlinked);
         entry.take(path, hint, found.content).into_iter().chain(unlinked).collect()
+    }
+
+    /// Looks at every file, except at those that rest.
+    fn look_at_moved(&mut self) -> Vec<Change> {
+        let awake = self.entries.iter_mut().filter_map(|(path, entry)| (!entry.rests(path)).then(|| path.clone()));
+        let paths: Vec<_> = awake.collect();
+        paths.iter().flat_map(|path| self.look(path, |_| Hint::Poll)).collect()
     }
 
     fn start(&mut self, path: &Path) {
@@ -340,6 +365,11 @@ impl Files {
         self.get(path).is_some_and(|state| state.error == Some(ReadError::Missing))
     }
 
+    /// Returns the next time at which every file is looked at.
+    pub(crate) fn next_poll(&self) -> Instant {
+        self.next_poll
+    }
+
     /// Returns how changes are noticed.
     pub(crate) fn watching(&self) -> &Watching {
         &self.watch.watching
@@ -390,7 +420,17 @@ impl Entry {
             state: State { content: None, doubt: Doubt::None, pending: None, error: Some(missing), warning: None },
             chain: PathChain::of(path),
             judge: None,
+            rested: false,
         }
+    }
+
+    /// Returns true if a look without a reason may be left out: the file is settled, nothing tells of a change, and the
+    /// last such look was not left out. Opening a file wakes the thread of the watches, and a process at rest is to sleep.
+    fn rests(&mut self, path: &Path) -> bool {
+        let settled = self.debounce.due().is_none() && self.state.error.is_none();
+        let still = |content: &Content| source::is_still(path, &content.file);
+        self.rested = !self.rested && settled && self.state.content.as_ref().is_some_and(still);
+        self.rested
     }
 
     fn take(&mut self, path: &Path, hint: Hint, content: Result<Content, ReadError>) -> Option<Change> {

@@ -212,6 +212,11 @@ pub(crate) fn existence(path: &Path) -> Result<Content, ReadError> {
     }
 }
 
+/// Returns true if a path leads to this file, and nothing tells of a change since. Some file systems tell late.
+pub(super) fn is_still(path: &Path, file: &FileId) -> bool {
+    fs::metadata(path).is_ok_and(|found| FileId::of(&found) == *file)
+}
+
 /// Returns true if the file itself, not a directory above it, is a mount point. Always false without `/proc`.
 pub(crate) fn is_mount_point(path: &Path) -> bool {
     let Ok(path) = fs::canonicalize(path) else { return false };

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use std::{fmt, fs, io, mem};
 
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
@@ -89,6 +90,7 @@ pub(super) struct Watch {
     watcher: Option<RecommendedWatcher>,
     /// Directories that are watched, with the device and inode that they had.
     armed: BTreeMap<PathBuf, Option<(u64, u64)>>,
+    armed_at: Instant,
     enabled: bool,
     /// The way of watching since the last [`Watch::arm`].
     pub watching: Watching,
@@ -98,7 +100,14 @@ impl Watch {
     /// Creates a watch on nothing. Unless `enabled`, it never watches anything.
     pub(super) fn new(enabled: bool) -> Self {
         let watching = if enabled { Watching::Events } else { Watching::Polling };
-        Self { shared: Arc::default(), watcher: None, armed: BTreeMap::new(), enabled, watching }
+        Self {
+            shared: Arc::default(),
+            watcher: None,
+            armed: BTreeMap::new(),
+            armed_at: Instant::now(),
+            enabled,
+            watching,
+        }
     }
 
     /// Watches these chains and nothing else.
@@ -132,6 +141,16 @@ impl Watch {
             Err(error) => Watching::Unavailable(error.to_string()),
         };
         self.shared.lock().replaced.retain(|dir| !replaced.contains(dir));
+        self.armed_at = Instant::now();
+    }
+
+    /// Returns true if watches may no longer be where they are wanted: a name leads to another directory, some watch was
+    /// refused, or the last [`Watch::arm`] was [`TRUST`] ago. Watches that the system dropped silently cost no change,
+    /// since files are polled; until then, changes are seen later.
+    pub(super) fn may_be_dead(&self, now: Instant) -> bool {
+        self.watching != Watching::Events
+            || now.saturating_duration_since(self.armed_at) >= TRUST
+            || self.armed.iter().any(|(dir, id)| identity(dir) != *id)
     }
 
     /// Notices events on the names of a chain, as far as their directories are watched already.
@@ -168,6 +187,10 @@ impl Watch {
         self.shared.wake.notified().await;
     }
 }
+
+/// Time for which watches are trusted to live. Adding them wakes two threads, and the process is at rest for most of its
+/// life.
+const TRUST: Duration = Duration::from_secs(30);
 
 /// Returns the device and inode of a directory, if it exists.
 fn identity(dir: &Path) -> Option<(u64, u64)> {

@@ -64,6 +64,11 @@ impl FailedAuthThrottle {
         }
     }
 
+    /// Returns true if no address is remembered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_address.borrow().is_empty()
+    }
+
     /// Returns true if the log may warn now. A limit in time keeps it from naming each of many guessing addresses.
     fn may_warn(&self, now: Instant) -> bool {
         let may_warn = self.warned_at.get().is_none_or(|warned_at| now.saturating_duration_since(warned_at) >= WINDOW);

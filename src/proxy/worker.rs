@@ -49,6 +49,8 @@ pub(crate) struct Worker {
     pub(crate) most: usize,
     /// Notified when a client connection ends.
     connection_ended: Notify,
+    /// Notified when a client connection opens while none is open.
+    woken: Notify,
     /// Notified when something is published or the process ends, for watchers of a page.
     pub(crate) published: Arc<Notify>,
     /// Notified when the process ends.
@@ -94,6 +96,7 @@ impl Worker {
             admitted: Cell::new(0),
             most: limits.clients,
             connection_ended: Notify::new(),
+            woken: Notify::new(),
             published: Arc::default(),
             shutdown: Notify::new(),
             next_connection: Cell::new(0),
@@ -153,6 +156,9 @@ impl Worker {
 
     /// Counts a client connection until the result is dropped.
     pub(crate) fn admit(self: &Rc<Self>) -> Admitted {
+        if self.admitted.get() == 0 {
+            self.woken.notify_one();
+        }
         self.admitted.set(self.admitted.get() + 1);
         self.cell().connections.rise();
         Admitted(Rc::clone(self))
@@ -227,7 +233,7 @@ impl Worker {
     }
 
     /// Does the periodic work. Mainly, closes upstream connections that were idle for too long, or whose upstream is no
-    /// longer configured.
+    /// longer configured. Waits without a timer while nothing is open.
     pub(crate) async fn sweep(self: Rc<Self>) {
         let mut seen = None;
         loop {
@@ -241,8 +247,17 @@ impl Worker {
                 self.forget_pools(&generation);
             }
             let pools: Vec<_> = self.pools.borrow().iter().flatten().cloned().collect();
+            let mut rests = self.admitted.get() == 0 && self.throttle.is_empty();
             for pool in pools {
-                pool.sweep(generation.snapshot.limits.upstream_keep_alive);
+                rests &= pool.sweep(generation.snapshot.limits.upstream_keep_alive);
+            }
+            drop(generation);
+            if rests {
+                // Both only end the rest. A publication lets go of the generation before it.
+                tokio::select! {
+                    () = self.woken.notified() => {}
+                    () = self.published.notified() => {}
+                }
             }
         }
     }

@@ -201,6 +201,17 @@ impl Backsoon {
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
         line.trim().trim_end_matches(" kB").trim().parse().unwrap()
     }
+
+    /// Returns how often the process's threads have gone to sleep.
+    pub fn wakeups(&self) -> u64 {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let sleeps = |thread: std::path::PathBuf| {
+            let status = std::fs::read_to_string(thread.join("status")).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+            line.trim().parse::<u64>().ok()
+        };
+        threads.flatten().filter_map(|thread| sleeps(thread.path())).sum()
+    }
 }
 
 impl Drop for Backsoon {

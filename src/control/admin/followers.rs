@@ -89,6 +89,8 @@ impl Followers {
         if shared.stage.get() != Stage::Running {
             follower.end(&told);
         }
+        // The counts are looked at while anybody follows.
+        self.note();
         self.list.borrow_mut().push(Rc::downgrade(&follower));
         Some(Events(follower))
     }
@@ -157,7 +159,7 @@ pub(super) async fn serve(shared: Rc<Shared>) {
     loop {
         tokio::select! {
             () = followers.news.notified() => {}
-            _ = tick.tick() => {}
+            _ = tick.tick(), if !followers.list.borrow().is_empty() => {}
         }
         followers.forget_those_gone();
         if followers.list.borrow().is_empty() {

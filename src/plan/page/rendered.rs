@@ -35,7 +35,9 @@ pub(super) struct Encodings {
 impl Encodings {
     /// Wraps an answer without compressed forms.
     pub(super) fn plain(plain: Rendered) -> Self {
-        Self { plain, gzip: None, brotli: None }
+        // A clone has no room for more fields. There are thousands of answers, and each would keep room for ten.
+        let head = plain.head.clone();
+        Self { plain: Rendered { head, ..plain }, gzip: None, brotli: None }
     }
 
     /// Adds the compressed forms that are worth it.

@@ -139,6 +139,11 @@ impl MultiplexedConnections {
         });
     }
 
+    /// Returns true if there is no connection.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
     /// Takes all connections out of use. They end with their streams.
     pub(super) fn close(&self) {
         self.0.borrow_mut().clear();

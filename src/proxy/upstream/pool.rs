@@ -355,12 +355,14 @@ impl Pool {
         (self.ahead.get() < MOST_AHEAD).then(|| Ahead::new(&self.ahead, client))
     }
 
-    /// Closes the connections that have been idle for too long. The worker calls this at intervals.
-    pub(crate) fn sweep(&self, keep: Duration) {
+    /// Closes the connections that have been idle for too long, which the worker asks for at intervals. Returns true if no
+    /// connection is open, and the upstream is not avoided.
+    pub(crate) fn sweep(&self, keep: Duration) -> bool {
         let now = Instant::now();
         self.idle.sweep(keep, now);
         self.multiplexed.sweep(keep, now);
         self.health.tell(self.cell());
+        self.idle.len() == 0 && self.multiplexed.is_empty() && self.cell().ejected.get() == 0
     }
 
     /// Closes idle connections, and later those that come back: the upstream is no longer configured. This breaks a
