@@ -370,6 +370,9 @@ pub(crate) struct UpstreamStatus {
     /// Failure of its health checks, in words, although the route uses the upstream: no other is left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unwell: Option<String>,
+    /// Way in which the flag file takes the upstream out: `drain` or `down`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<String>,
 }
 
 /// The role of a watched file.

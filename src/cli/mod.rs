@@ -26,6 +26,7 @@ mod status;
 mod step;
 mod subscriber_error;
 mod subscribers;
+mod upstream;
 mod verify;
 
 mod completions;
@@ -98,6 +99,9 @@ enum Command {
     /// Lift flags: open routes again
     #[command(after_help = off::AFTER_HELP)]
     Off(off::Off),
+    /// Take single upstreams out for maintenance, and back
+    #[command(after_help = upstream::AFTER_HELP)]
+    Upstream(upstream::UpstreamArgs),
     /// Plan a maintenance: write a window into the flag file
     #[command(after_help = plan::AFTER_HELP)]
     Plan(plan::PlanArgs),
@@ -204,6 +208,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::run(&args, &mut streams),
         Command::On(args) => on::run(&args, &mut streams),
         Command::Off(args) => off::run(&args, &mut streams),
+        Command::Upstream(args) => upstream::run(&args, &mut streams),
         Command::Plan(args) => plan::run(&args, &mut streams),
         Command::Extend(args) => extend::run(&args, &mut streams),
         Command::Skip(args) => skip::run(&args, &mut streams),

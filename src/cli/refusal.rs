@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::plan::problem::quoted;
+use crate::plan::problem::{did_you_mean, quoted};
 
 use super::{calendar, words};
 
@@ -37,6 +37,8 @@ pub(super) enum Refusal {
     PastEnd(Timestamp, TimeZone),
     /// The new end is after the start of the next occurrence.
     Meets(String, Timestamp, TimeZone),
+    /// No route has this upstream; those that routes have.
+    NoUpstream(String, Vec<String>),
 }
 
 impl Refusal {
@@ -61,6 +63,13 @@ impl Refusal {
             Self::PastOccurrence(..) => "only what is to come can be left out".to_owned(),
             Self::PastEnd(..) => "extend it by more".to_owned(),
             Self::Meets(..) => "extend it by less".to_owned(),
+            Self::NoUpstream(name, known) => match did_you_mean(name, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`? --force writes it all the same"),
+                None => {
+                    let shown: Vec<String> = known.iter().take(MOST_SHOWN).cloned().collect();
+                    format!("the upstreams are {}; --force writes it all the same", words::list(&shown))
+                }
+            },
         }
     }
 }
@@ -86,6 +95,7 @@ impl fmt::Display for Refusal {
             Self::NoOccurrence(id, day, _) => write!(f, "window {} has no occurrence that begins on {day}", quoted(id)),
             Self::PastOccurrence(id, day) => write!(f, "the occurrence of {} on {day} is over", quoted(id)),
             Self::PastEnd(at, zone) => write!(f, "the new end is in the past: {}", calendar::moment(*at, zone)),
+            Self::NoUpstream(name, _) => write!(f, "no route has the upstream {}", quoted(name)),
             Self::Meets(id, next, zone) => {
                 write!(f, "window {} begins again before that: {}", quoted(id), calendar::moment(*next, zone))
             }
@@ -102,3 +112,6 @@ pub(super) fn shell(id: &str) -> String {
         format!("'{}'", id.replace('\'', r"'\''"))
     }
 }
+
+/// Upstreams that a refusal names.
+const MOST_SHOWN: usize = 8;

@@ -147,6 +147,11 @@ fn form(form: &Form) -> Map<String, Value> {
         Form::Tables(inner, most) => json!({ "type": "array", "items": table(inner), "maxItems": most }),
         Form::Routes(item) => by_name(&ROUTE_NAME, item),
         Form::Targets(item) => by_name(&TARGET, item),
+        Form::Upstreams(item) => json!({
+            "type": "object",
+            "propertyNames": { "pattern": r"^\S+$" },
+            "additionalProperties": self::form(item),
+        }),
         Form::Either(forms) => json!({ "anyOf": forms.iter().map(self::form).collect::<Vec<_>>() }),
     })
 }

@@ -3,6 +3,7 @@
 //! All three come from the config on disk. While the config is broken, they come from a running proxy, which is found
 //! by `--admin` or by its runtime file.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -199,6 +200,26 @@ impl Site {
             unseen::check(&Target { file: &self.file, named_by, memory }, &self.endpoints)?;
         }
         Ok(())
+    }
+
+    /// Returns the config on disk, if it can be parsed.
+    pub(super) fn config(&self) -> Option<&Config> {
+        self.config.as_ref()
+    }
+
+    /// Returns the number of requests that all proxies have in flight at upstreams. A proxy that does not answer has none.
+    pub(super) fn in_flight_at(&self, upstreams: &BTreeSet<String>) -> u64 {
+        let statuses = self.endpoints.iter().filter_map(|endpoint| admin::ask_at_once(endpoint).ok());
+        let of = |status: Status| -> u64 {
+            let all = status.routes.iter().flat_map(|route| &route.upstreams);
+            // Routes share an upstream, and each tells all that is in flight there.
+            let meant: BTreeMap<&str, u64> = all
+                .filter(|upstream| upstreams.contains(&upstream.name))
+                .map(|upstream| (upstream.name.as_str(), upstream.pending))
+                .collect();
+            meant.values().sum()
+        };
+        statuses.map(of).sum()
     }
 
     /// Adds the switches that are on, as they are seen from here.

@@ -146,6 +146,7 @@ pub(crate) fn parse_flags(
         return (None, problems);
     };
     problems.extend(parsed.unknown_routes(config.routes.iter().map(|route| route.name.as_str())));
+    problems.extend(parsed.misplaced_upstreams(&file, config.routes.iter().map(|route| &**route)));
     let (found, stale) = parsed.stale(&file, reading);
     problems.extend(found);
     (Some((parsed.flags, stale)), problems)

@@ -57,6 +57,7 @@ pub(super) fn text(scraped: &Scraped<'_>, format: MetricsFormat) -> String {
     latency(&mut text, &meters);
     upstreams(&mut text, scraped.live);
     left_out(&mut text, scraped.live);
+    withdrawn(&mut text, scraped.live);
     all_unwell(&mut text, scraped.live);
     outlooks(&mut text, scraped);
     outbox(&mut text, scraped.outbox.as_ref());
@@ -334,6 +335,19 @@ fn left_out(text: &mut Exposition, live: &Generation) {
         for &index in route.upstreams.iter() {
             let Some(upstream) = live.upstreams.get(index) else { continue };
             let is_out = route.left_out.iter().any(|out| out.upstream == index);
+            gauge.sample(&[("route", &route.config.name), ("upstream", &upstream.meter.name)], flag(is_out));
+        }
+    }
+}
+
+/// Writes who is taken out by the flag file, for routes of which some are.
+fn withdrawn(text: &mut Exposition, live: &Generation) {
+    let help = "1 while the flag file takes the upstream out of its routes, by `drain` or `down`.";
+    let mut gauge = text.gauge("backsoon_upstream_withdrawn", help);
+    for route in live.snapshot.routes.iter().filter(|route| !route.withdrawn.is_empty()) {
+        for &index in route.upstreams.iter() {
+            let Some(upstream) = live.upstreams.get(index) else { continue };
+            let is_out = route.withdrawn.iter().any(|(out, _)| *out == index);
             gauge.sample(&[("route", &route.config.name), ("upstream", &upstream.meter.name)], flag(is_out));
         }
     }

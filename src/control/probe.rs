@@ -45,6 +45,8 @@ struct RouteProbe {
     results: Rc<RefCell<Vec<UpstreamChecks>>>,
     /// For each upstream, one endless task for each check.
     tasks: Vec<JoinSet<()>>,
+    /// Upstreams that the flag file takes out, by their place in the route. Nothing depends on their results.
+    withdrawn: Vec<usize>,
 }
 
 /// The subject of the results. If any of it changes, they are void.
@@ -83,7 +85,10 @@ impl Probes {
                 None if is_served_without_some(route) => before.and_then(|probe| probe.go_on_for(route, generation)),
                 None => None,
             };
-            self.routes.extend(probe.map(|probe| (name.clone(), probe)));
+            let withdrawn =
+                || route.withdrawn.iter().filter_map(|(out, _)| route.upstreams.iter().position(|own| own == out));
+            self.routes
+                .extend(probe.map(|probe| (name.clone(), RouteProbe { withdrawn: withdrawn().collect(), ..probe })));
         }
     }
 
@@ -95,7 +100,9 @@ impl Probes {
     /// Returns the results of a route's checks; `None` if none are made.
     pub(super) fn results(&self, route: &str) -> Option<Verification> {
         let probe = self.routes.get(route)?;
-        Some(Verification { began: probe.spec.began, upstreams: probe.results.borrow().clone() })
+        let results = probe.results.borrow();
+        let asked = results.iter().enumerate().filter(|(place, _)| !probe.withdrawn.contains(place));
+        Some(Verification { began: probe.spec.began, upstreams: asked.map(|(_, results)| results.clone()).collect() })
     }
 
     /// Returns true if checks of a route are made.
@@ -116,7 +123,7 @@ impl Probes {
             self.ask(&spec, target, &Rc::new(sink))
         });
         let tasks = tasks.collect();
-        RouteProbe { spec, results, tasks }
+        RouteProbe { spec, results, tasks, withdrawn: Vec::new() }
     }
 
     /// Spawns the tasks that check one upstream.

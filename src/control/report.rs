@@ -150,6 +150,7 @@ fn per_second(traffic: Traffic) -> f64 {
 fn upstream(route: &Route, live: &Generation, index: usize) -> UpstreamStatus {
     let left_out = route.left_out.iter().find(|out| out.upstream == index);
     let spared = route.spared.iter().find(|out| out.upstream == index);
+    let withdrawn = route.withdrawn.iter().find(|(out, _)| *out == index);
     let meter = &live.upstreams[index].meter;
     UpstreamStatus {
         name: meter.name.clone(),
@@ -160,5 +161,6 @@ fn upstream(route: &Route, live: &Generation, index: usize) -> UpstreamStatus {
         ejected: meter.sum(|cell| cell.ejected.get()),
         left_out: left_out.map(|out| out.failure.clone()),
         unwell: spared.map(|out| out.failure.clone()),
+        withdrawn: withdrawn.map(|(_, how)| how.as_str().to_owned()),
     }
 }

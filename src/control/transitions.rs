@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::plan::flags::Withdrawn;
 use crate::plan::snapshot::{Closure, LeftOut, Route, Snapshot, Transition};
 
 /// The reason for a publication.
@@ -48,6 +49,7 @@ pub(super) fn log(before: &Snapshot, after: &Snapshot, cause: Cause) {
     warn_of_long(Some(before), after);
     warn_of_undone(Some(before), after);
     log_left_out(before, after);
+    log_withdrawn(before, after);
     log_spared(before, after);
     let (generation, why) = (after.generation, cause.as_str());
     if cause.is_routine() && after.routes.iter().all(|route| is_as_before(before, route)) {
@@ -118,6 +120,31 @@ fn log_left_out(before: &Snapshot, after: &Snapshot) {
         }
         for (upstream, _) in was.iter().filter(|(upstream, _)| lacks(&is, upstream)) {
             tracing::info!(route = name, upstream, "the route uses an upstream again");
+        }
+    }
+}
+
+/// Logs who is taken out by the flag file from now on, and who is taken back.
+fn log_withdrawn(before: &Snapshot, after: &Snapshot) {
+    let of = |snapshot: &Snapshot, route: &Route| -> Vec<(String, Withdrawn)> {
+        let outs = route.withdrawn.iter();
+        outs.filter_map(|(index, how)| Some((snapshot.upstreams.get(*index)?.to_string(), *how))).collect()
+    };
+    for route in &after.routes {
+        let name = route.config.name.as_str();
+        let was = before.route(name).map(|was| of(before, was)).unwrap_or_default();
+        let is = of(after, route);
+        if was == is {
+            continue;
+        }
+        for (upstream, how) in is.iter().filter(|one| !was.contains(one)) {
+            tracing::info!(route = name, upstream, how = how.as_str(), "an upstream is taken out");
+        }
+        for (upstream, _) in was.iter().filter(|(upstream, _)| !is.iter().any(|(other, _)| other == upstream)) {
+            tracing::info!(route = name, upstream, "an upstream is taken back");
+        }
+        if route.in_use.is_empty() {
+            tracing::warn!(route = name, "no upstream is left for the route: its requests are answered by 503");
         }
     }
 }

@@ -122,12 +122,15 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
         .map(|(index, (((draft, config), upstreams), closure))| {
             let announced = announced.of(&config.name);
             let started = closure.as_ref().map(|closure| closure.started);
-            let outs = in_use::outs(&inputs, config, &upstreams, &layout.upstreams);
+            let withdrawn = in_use::withdrawn(flags, &upstreams, &layout.upstreams);
+            let left = in_use::left(&upstreams, &withdrawn);
+            let outs = in_use::outs(&inputs, config, &left, &layout.upstreams);
             Route {
                 index,
                 config: Arc::clone(config),
                 renderer: Arc::clone(inputs.renderers.of(config)),
-                in_use: in_use::in_use(&upstreams, &outs.left_out),
+                in_use: in_use::in_use(&left, &outs.left_out),
+                withdrawn,
                 left_out: outs.left_out,
                 spared: outs.spared,
                 upstreams,

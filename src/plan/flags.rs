@@ -8,6 +8,7 @@ mod past;
 mod span;
 mod stale;
 mod switch;
+mod upstreams;
 mod window;
 
 use std::collections::HashSet;
@@ -29,6 +30,8 @@ pub use past::Past;
 pub use span::Span;
 pub use stale::{Reading, Stale};
 pub use switch::{SwitchNote, Switched, message as switch_message, switched};
+pub(in crate::plan) use upstreams::withdrawn;
+pub use upstreams::{Withdrawal, Withdrawn};
 
 /// Content of `maintenance.toml`, checked. By default nothing is flagged.
 #[derive(Clone, Default, PartialEq)]
@@ -48,6 +51,8 @@ pub struct Flags {
     pub revoked: Vec<(Target, Timestamp)>,
     /// `[links]`: links of testers that have a name.
     pub links: Vec<Link>,
+    /// `[upstreams]`: upstreams that are out.
+    pub upstreams: Vec<Withdrawal>,
     /// Switches of the config that are on. They are no part of the file, and act as its flags do.
     pub switched: Vec<Switched>,
 }
@@ -309,6 +314,8 @@ pub struct Parsed {
     pub mentions: Vec<Mention>,
     /// Places of the entries that end.
     ends: stale::Ends,
+    /// Places of the entries of `[upstreams]`.
+    upstream_places: Vec<Place>,
 }
 
 /// Route that a flag file names.
@@ -338,12 +345,15 @@ pub fn parse(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
 
 impl fmt::Debug for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { routes, windows, past, forced, lifted, revoked, links, switched } = self;
+        let Self { routes, windows, past, forced, lifted, revoked, links, upstreams, switched } = self;
         let mut shown = f.debug_struct("Flags");
         shown.field("routes", routes).field("windows", windows);
         // Most files have no past.
         if *past != Past::default() {
             shown.field("past", past);
+        }
+        if !upstreams.is_empty() {
+            shown.field("upstreams", upstreams);
         }
         if !switched.is_empty() {
             shown.field("switched", switched);

@@ -75,6 +75,8 @@ pub enum Form {
     Routes(&'static Self),
     /// Table with a value for each route, by its name; `"*"` stands for every route.
     Targets(&'static Self),
+    /// Table with a value for each upstream, by its address.
+    Upstreams(&'static Self),
     /// Any of several forms.
     Either(&'static [Self]),
 }
@@ -167,7 +169,8 @@ impl Form {
             | Self::Table(_)
             | Self::Tables(..)
             | Self::Routes(_)
-            | Self::Targets(_) => None,
+            | Self::Targets(_)
+            | Self::Upstreams(_) => None,
         }
     }
 }

@@ -15,7 +15,7 @@ use super::config::{
     FieldChanges, Guard, Log, Measurement, ProgramTemplate, Readiness, RouteConfig, SitePlace, TrustedProxies, Upstream,
 };
 use super::dialect::Dialect;
-use super::flags::{Mode, Target};
+use super::flags::{Mode, Target, Withdrawn};
 use super::lifecycle::RouteState;
 pub use super::lifecycle::{Phase, Source, Transition};
 use super::limits::Limits;
@@ -87,8 +87,10 @@ pub struct Route {
     pub renderer: Arc<Renderer>,
     /// Indexes into [`Snapshot::upstreams`]; at least one.
     pub upstreams: Arc<[usize]>,
-    /// Upstreams among them that requests are sent to; at least one.
+    /// Upstreams among them that requests are sent to. None is left if the flag file takes all of them out.
     pub in_use: Arc<[usize]>,
+    /// Upstreams that the flag file takes out.
+    pub withdrawn: Vec<(usize, Withdrawn)>,
     /// Upstreams that are left out, because they fail their checks.
     pub left_out: Vec<LeftOut>,
     /// Upstreams that fail their health checks and are used all the same, because no other is left.

@@ -38,6 +38,8 @@ pub(crate) enum Error {
     NoConnection,
     /// The client has stalled, and others waited for its connection to the upstream.
     Evicted,
+    /// The flag file leaves the route no upstream.
+    NoUpstream,
     /// Too many requests wait for the upstream already.
     QueueFull,
     /// The upstream closed the connection before a response head, or does not speak HTTP.
@@ -85,6 +87,7 @@ impl Error {
             | Self::ConnectTimeout
             | Self::Tls(_)
             | Self::NoConnection
+            | Self::NoUpstream
             | Self::QueueFull
             | Self::Broken(_)
             | Self::OddAnswer(_)
@@ -107,7 +110,7 @@ impl Error {
             Self::Method | Self::ReadOnlyResource => StatusCode::METHOD_NOT_ALLOWED,
             Self::Connect(_) | Self::Tls(_) | Self::Broken(_) | Self::BadResponse(_) => StatusCode::BAD_GATEWAY,
             Self::OddAnswer(_) | Self::AnswerHeadSize | Self::AnswerHeadFields => StatusCode::BAD_GATEWAY,
-            Self::NoConnection | Self::QueueFull | Self::Drained => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoConnection | Self::NoUpstream | Self::QueueFull | Self::Drained => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimeout | Self::FirstByte => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -121,7 +124,7 @@ impl Error {
             Self::BodyTooLarge => "http_request_error",
             Self::NoRoute | Self::NoBanner => "destination_not_found",
             Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => "connection_refused",
-            Self::Connect(_) => "destination_unavailable",
+            Self::Connect(_) | Self::NoUpstream => "destination_unavailable",
             Self::ConnectTimeout => "connection_timeout",
             Self::Tls(error) if is_about_certificate(error) => "tls_certificate_error",
             Self::Tls(_) => "tls_protocol_error",
@@ -151,6 +154,7 @@ impl Error {
             | Self::BodyBroken
             | Self::NoRoute
             | Self::NoBanner
+            | Self::NoUpstream
             | Self::Method
             | Self::ReadOnlyResource
             | Self::Connect(_)
@@ -165,7 +169,9 @@ impl Error {
     /// Returns true if the error counts against the upstream's health. A sign of load does not, and neither does an odd
     /// answer: any client may choose a URL that has one.
     pub(crate) fn is_failure(&self) -> bool {
-        self.side() == Side::Upstream && !matches!(self, Self::NoConnection | Self::QueueFull) && !self.is_odd_answer()
+        self.side() == Side::Upstream
+            && !matches!(self, Self::NoConnection | Self::NoUpstream | Self::QueueFull)
+            && !self.is_odd_answer()
     }
 
     /// Returns true if the upstream has answered, but the answer cannot be passed on.
@@ -228,6 +234,7 @@ impl fmt::Display for Error {
             Self::ConnectTimeout => "the upstream did not accept a connection in time",
             Self::Tls(_) => "the TLS handshake with the upstream failed",
             Self::NoConnection => "no connection to the upstream became free in time",
+            Self::NoUpstream => "no upstream is left: all are taken out for maintenance",
             Self::QueueFull => "too many requests wait for the upstream",
             Self::Evicted => "the request stalled while others waited for the upstream",
             Self::Broken(error) if error.is_parse() => "the upstream does not speak HTTP",
@@ -257,6 +264,7 @@ impl std::error::Error for Error {
             | Self::ReadOnlyResource
             | Self::ConnectTimeout
             | Self::NoConnection
+            | Self::NoUpstream
             | Self::Evicted
             | Self::QueueFull
             | Self::FirstByte

@@ -68,7 +68,8 @@ pub(crate) fn concerns(status: &Status, now: Timestamp) -> Vec<Concern> {
     let left_out = status.routes.iter().flat_map(left_out);
     let outlooks = status.routes.iter().filter_map(|route| outlook(route, now));
     let unwell = status.routes.iter().filter_map(unwell);
-    let routes = routes.chain(left_out).chain(unwell).chain(outlooks);
+    let without = status.routes.iter().filter_map(without);
+    let routes = routes.chain(left_out).chain(without).chain(unwell).chain(outlooks);
     refused.chain(pending).chain(routes).chain(polling).chain(others).chain(warnings).collect()
 }
 
@@ -104,6 +105,13 @@ fn left_out(route: &RouteStatus) -> impl Iterator<Item = Concern> {
         let text = format!("{} goes without {name}: {failure}", route.name);
         Concern { kind: Kind::LeftOut, text }
     })
+}
+
+/// Tells of a route that the flag file leaves no upstream.
+fn without(route: &RouteStatus) -> Option<Concern> {
+    let all_out = !route.upstreams.is_empty() && route.upstreams.iter().all(|upstream| upstream.withdrawn.is_some());
+    let text = format!("no upstream is left for {}: the flag file takes all of them out", route.name);
+    all_out.then_some(Concern { kind: Kind::LeftOut, text })
 }
 
 /// Tells of upstreams that are used although they fail: all others do, too.

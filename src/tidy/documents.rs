@@ -147,7 +147,11 @@ fn with_tables(document: &str, top: &'static Table) -> String {
 fn tables_in(form: &Form) -> Vec<&'static Table> {
     match form {
         Form::Table(table) | Form::Tables(table, _) => vec![table],
-        Form::Array(item, _) | Form::OneOrArray(item, _) | Form::Routes(item) | Form::Targets(item) => tables_in(item),
+        Form::Array(item, _)
+        | Form::OneOrArray(item, _)
+        | Form::Routes(item)
+        | Form::Targets(item)
+        | Form::Upstreams(item) => tables_in(item),
         Form::Statuses(item, _) => tables_in(item),
         Form::Either(forms) => forms.iter().flat_map(tables_in).collect(),
         Form::Text(_)
@@ -210,6 +214,7 @@ fn type_of(form: &Form) -> String {
         Form::Tables(table, most) => format!("tables {}, {most} at most", link(table)),
         Form::Routes(item) => format!("for each name: {}", type_of(item)),
         Form::Targets(item) => format!("for each route: {}", type_of(item)),
+        Form::Upstreams(item) => format!("for each upstream: {}", type_of(item)),
         Form::Either(forms) => forms.iter().map(type_of).collect::<Vec<_>>().join("; or "),
     }
 }

@@ -90,4 +90,5 @@ mod upgrade;
 mod watch;
 mod watchers;
 mod windows;
+mod withdrawn;
 mod word;

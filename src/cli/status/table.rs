@@ -1,5 +1,7 @@
 //! Answers of replicas as text for people.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::plan::problem::{Place, Problem};
@@ -23,6 +25,7 @@ pub(super) fn replica(replica: &Replica, now: Timestamp) -> String {
     let mut text = format!("{name}  {}\n", about(status, now));
     text.push_str(&files(status, now));
     text.push_str(&routes(&status.routes, now));
+    text.push_str(&withdrawn(&status.routes));
     for concern in replica.concerns(now) {
         match concern.kind {
             // Shown above, or below with their places.
@@ -111,6 +114,18 @@ fn files(status: &Status, now: Timestamp) -> String {
         text.push_str(&format!("  {}\n", styled(style, harmless(&story::watching(watching)))));
     }
     text
+}
+
+/// Formats a line for each upstream that the flag file takes out.
+fn withdrawn(routes: &[RouteStatus]) -> String {
+    let mut lines = BTreeMap::new();
+    for upstream in routes.iter().flat_map(|route| &route.upstreams) {
+        if let Some(how) = &upstream.withdrawn {
+            let (name, how) = (harmless(&upstream.name), harmless(how));
+            lines.insert(&upstream.name, format!("  upstream {name}: {how}, {} in flight\n", upstream.pending));
+        }
+    }
+    lines.into_values().collect()
 }
 
 fn routes(routes: &[RouteStatus], now: Timestamp) -> String {

@@ -31,7 +31,10 @@ pub(crate) struct Subject {
 impl Subject {
     /// Returns the subject for a live route.
     pub(crate) fn live(route: &Route, generation: &Generation) -> Self {
-        Self::new(&route.config, targets(route, generation))
+        let (out, list) = (&route.withdrawn, &generation.snapshot.upstreams);
+        let is_out = |target: &Target| out.iter().any(|(index, _)| list.get(*index) == Some(&target.upstream));
+        let targets = targets(route, generation).into_iter().filter(|target| !is_out(target)).collect();
+        Self::new(&route.config, targets)
     }
 
     /// Returns the subject for a route of a config. `tls` returns the TLS client of an upstream.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::config::{RouteConfig, Upstream};
-use super::super::flags::Mode;
+use super::super::flags::{self, Flags, Mode, Withdrawn};
 use super::super::lifecycle::{Observed, Phase, left_out};
 use super::super::snapshot::{LeftOut, Route, Snapshot};
 use super::Inputs;
@@ -17,13 +17,33 @@ pub(super) struct Outs {
     pub(super) spared: Vec<LeftOut>,
 }
 
-/// Returns the upstreams of a route that fail their checks now. `upstreams` are the indexes of all of them in `list`.
+/// Returns the upstreams of a route that the flag file takes out.
+pub(super) fn withdrawn(flags: &Flags, upstreams: &[usize], list: &[Upstream]) -> Vec<(usize, Withdrawn)> {
+    // Most files take none out. They cost no look at the upstreams.
+    if flags.upstreams.is_empty() {
+        return Vec::new();
+    }
+    let how = |index: &usize| Some((*index, flags::withdrawn(&flags.upstreams, list.get(*index)?)?));
+    upstreams.iter().filter_map(how).collect()
+}
+
+/// Returns the upstreams that the flag file leaves.
+pub(super) fn left(upstreams: &Arc<[usize]>, withdrawn: &[(usize, Withdrawn)]) -> Arc<[usize]> {
+    if withdrawn.is_empty() {
+        return Arc::clone(upstreams);
+    }
+    upstreams.iter().copied().filter(|index| !withdrawn.iter().any(|(out, _)| out == index)).collect()
+}
+
+/// Returns the upstreams of a route that fail their checks now. `upstreams` are the indexes in `list` of those that the
+/// flag file leaves.
 pub(super) fn outs(inputs: &Inputs<'_>, config: &RouteConfig, upstreams: &[usize], list: &[Upstream]) -> Outs {
     // Most routes have no checks. They cost no look-up.
     let observed = config.policy.has_checks().then(|| inputs.known.observed.get(&config.name)).flatten();
     let Some(observed) = observed else { return Outs::default() };
     let find = |upstream: &Upstream| upstreams.iter().copied().find(|index| list.get(*index) == Some(upstream));
-    let unproven = unproven(inputs, config, observed, list, find);
+    let mut unproven = unproven(inputs, config, observed, list, find);
+    unproven.retain(|out| upstreams.contains(&out.upstream));
     let unwell = observed.unwell.iter().filter(|_| !config.policy.health.is_empty()).filter_map(|unwell| {
         let upstream = find(&unwell.upstream)?;
         let is_new = !unproven.iter().any(|out| out.upstream == upstream);
@@ -85,7 +105,7 @@ pub(super) fn in_use(upstreams: &Arc<[usize]>, outs: &[LeftOut]) -> Arc<[usize]>
 pub(super) fn is_due(inputs: &Inputs<'_>, live: &Snapshot) -> bool {
     let indexes = |outs: &[LeftOut]| outs.iter().map(|out| out.upstream).collect::<Vec<_>>();
     live.routes.iter().filter(|route| route.config.policy.has_checks()).any(|route| {
-        let outs = outs(inputs, &route.config, &route.upstreams, &live.upstreams);
+        let outs = outs(inputs, &route.config, &left(&route.upstreams, &route.withdrawn), &live.upstreams);
         indexes(&outs.left_out) != indexes(&route.left_out) || indexes(&outs.spared) != indexes(&route.spared)
     })
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use super::{Flag, Flags, Lift, Mode, Opens, Pace, Target, When, Window};
+use super::{Flag, Flags, Lift, Mode, Opens, Pace, Target, When, Window, Withdrawal};
 
 /// Returns true if the flags `after` let anything through, now or later, that the flags `before` stop.
 pub fn lifts(before: &Flags, after: &Flags) -> bool {
@@ -16,7 +16,15 @@ pub fn lifts(before: &Flags, after: &Flags) -> bool {
         || is_ahead(&after.forced, &before.forced)
         || is_ahead(&at_once(&after.lifted), &at_once(&before.lifted))
         || is_ahead(&before.revoked, &after.revoked)
+        || takes_back(before, after)
         || after.links.iter().any(|link| !before.links.contains(link))
+}
+
+/// Returns true if an upstream that was out is used again, or less strictly out.
+fn takes_back(before: &Flags, after: &Flags) -> bool {
+    let stays =
+        |one: &Withdrawal| after.upstreams.iter().any(|other| other.upstream == one.upstream && other.how >= one.how);
+    !before.upstreams.iter().all(stays)
 }
 
 /// Returns true if a text that lifts something looks like the beginning of a longer one. `good` is the text in force.

@@ -17,6 +17,7 @@ use super::super::text::text;
 use super::links::Link;
 use super::past;
 use super::stale::Ends;
+use super::upstreams::upstreams;
 use super::window::{self, window};
 use super::{Flag, Flags, Lift, Mention, Mode, Pace, Parsed, Past, Target, Window};
 
@@ -35,7 +36,7 @@ pub(super) fn flags(file: &str, text: &str, now: Timestamp) -> (Option<Parsed>, 
     let (routes, flag_ends) =
         top.take("routes").map(|value| route_flags(&value, &mut mentions, &mut report)).unwrap_or_default();
     let windows = top.take("windows").map(|value| windows(&value, now, &mut mentions, &mut report)).unwrap_or_default();
-    let flags = Flags {
+    let mut flags = Flags {
         routes,
         windows: windows.list,
         past: windows.past,
@@ -43,11 +44,14 @@ pub(super) fn flags(file: &str, text: &str, now: Timestamp) -> (Option<Parsed>, 
         lifted: lifted(&mut top, &mut mentions, &mut report),
         revoked: instants(&mut top, "revoked", &mut mentions, &mut report),
         links: links(&mut top, &mut mentions, &mut report),
+        upstreams: Vec::new(),
         switched: Vec::new(),
     };
+    let upstream_places;
+    (flags.upstreams, upstream_places) = upstreams(&mut top, &mut report);
     top.finish(&mut report, misplaced);
     let ends = Ends { flags: flag_ends, windows: windows.ends, past: windows.past_ends };
-    report.finish(Parsed { flags, mentions: mentions.all, ends })
+    report.finish(Parsed { flags, mentions: mentions.all, ends, upstream_places })
 }
 
 /// Collector of the routes that a file names, each once.

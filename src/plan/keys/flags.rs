@@ -51,6 +51,13 @@ pub static FLAGS: Table = Table {
             "Bypass links by their names, at most 1024. A named link that is not here is void. `backsoon bypass --name` \
              writes it, and `--revoke NAME` takes it out.",
         ),
+        Key::new(
+            "upstreams",
+            Form::Upstreams(&Form::Choice(&["drain", "down"])),
+            Absent::Is("{}"),
+            "Upstreams that are out of every route: `\"10.0.0.3:8080\" = \"drain\"`. A host alone means all of its \
+             ports. `backsoon upstream` writes it.",
+        ),
     ],
     rules: &[],
 };

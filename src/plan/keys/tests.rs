@@ -103,7 +103,7 @@ fn for_tables(form: &'static Form, wrap: Wrap<'_>, found: &mut dyn FnMut(&'stati
         Form::Array(item, _) | Form::OneOrArray(item, _) => {
             for_tables(item, &|inner| wrap(format!("[{inner}]")), found);
         }
-        Form::Routes(item) | Form::Targets(item) => {
+        Form::Routes(item) | Form::Targets(item) | Form::Upstreams(item) => {
             for_tables(item, &|inner| wrap(format!("{{ web = {inner} }}")), found);
         }
         Form::Statuses(item, _) => for_tables(item, &|inner| wrap(format!("{{ 4xx = {inner} }}")), found),
@@ -170,7 +170,7 @@ fn sample(form: &'static Form) -> String {
         Form::Statuses(item, _) => format!("{{ 4xx = {} }}", sample(item)),
         Form::Table(table) => in_line(smallest(table, None)),
         Form::Tables(table, _) => format!("[{}]", in_line(smallest(table, None))),
-        Form::Routes(item) | Form::Targets(item) => format!("{{ web = {} }}", sample(item)),
+        Form::Routes(item) | Form::Targets(item) | Form::Upstreams(item) => format!("{{ web = {} }}", sample(item)),
         Form::Either(forms) => sample(&forms[0]),
     }
 }
@@ -275,7 +275,7 @@ fn bounds(site: &Site<'_>, key: &Key, form: &'static Form, wrap: Wrap<'_>) {
             assert_too_many(site, key, &format!("{{ {} }}", many.join(", ")));
         }
         Form::Text(_) | Form::Bool | Form::Share | Form::Instant => takes(sample(form)),
-        Form::Routes(item) | Form::Targets(item) => {
+        Form::Routes(item) | Form::Targets(item) | Form::Upstreams(item) => {
             bounds(site, key, item, &|value| wrap(format!("{{ web = {value} }}")))
         }
         Form::Tables(table, most) => {

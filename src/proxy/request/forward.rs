@@ -121,7 +121,7 @@ pub(crate) fn start(
     }
     let mut candidates = Candidates::new(&exchange.record.worker, &exchange.generation, forwarded.route());
     let Some(pool) = candidates.next() else {
-        return forwarded.unsent(Error::NoConnection, request);
+        return forwarded.unsent(Error::NoUpstream, request);
     };
     let host = prepare::host(&request);
     let (sent_host, keep_host) = prepare::sent_host(&forwarded.route().config, &host);

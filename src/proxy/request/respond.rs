@@ -332,7 +332,7 @@ pub(crate) fn error(error: &Error, page: Option<&Rendered>, context: &ResponseCo
     match error {
         Error::Method => drop(headers.insert(ALLOW, HeaderValue::from_static(METHODS))),
         Error::ReadOnlyResource => drop(headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"))),
-        Error::NoConnection | Error::QueueFull => {
+        Error::NoConnection | Error::NoUpstream | Error::QueueFull => {
             headers.insert(RETRY_AFTER, fastrand::u64(1..=LEAST_JITTER).into());
         }
         Error::BadRequest(_)
