@@ -2,6 +2,8 @@
 //!
 //! No step has a time-out of its own. Callers put one around all steps.
 
+pub(crate) mod proxy_protocol;
+
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};

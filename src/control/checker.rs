@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 use ::http::uri::{Authority, PathAndQuery};
 use ::http::{HeaderValue, Uri};
 use rustls::ClientConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::net;
+use crate::net::proxy_protocol::{self, Introduction};
 use crate::plan::config::{Check, Probe, Upstream, UpstreamAddress};
 
 use failure::Failure;
@@ -100,7 +101,10 @@ async fn connect(target: &Target, permits: &Permits) -> io::Result<Box<dyn Strea
     }
 }
 
-async fn secure(plain: impl Stream + 'static, target: &Target) -> io::Result<Box<dyn Stream>> {
+async fn secure(mut plain: impl Stream + 'static, target: &Target) -> io::Result<Box<dyn Stream>> {
+    if let Some(version) = target.upstream.proxy_protocol {
+        plain.write_all(&proxy_protocol::written(version, Introduction::Proxy)).await?;
+    }
     match &target.tls {
         None => Ok(Box::new(plain)),
         Some(config) => Ok(Box::new(net::tls(&target.upstream, Arc::clone(config), plain).await?)),

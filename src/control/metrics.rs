@@ -134,9 +134,14 @@ fn workers(text: &mut Exposition, meters: &Meters) {
     for (id, cell) in meters.workers.iter().enumerate() {
         accepted.sample(&[("worker", &id.to_string())], number(cell.accepted.get()));
     }
-    let counters: [Row<WorkerCell, u64>; 5] = [
+    let counters: [Row<WorkerCell, u64>; 6] = [
         ("backsoon_accept_failures", "Times that accepting failed and backed off.", |cell| cell.accept_failures.get()),
         ("backsoon_tls_failures", "TLS handshakes with clients that failed.", |cell| cell.tls_failures.get()),
+        (
+            "backsoon_proxy_headers_refused",
+            "Connections of trusted proxies that were closed for want of a valid PROXY header.",
+            |cell| cell.proxy_headers_refused.get(),
+        ),
         ("backsoon_requests_refused", "Requests that no route took, or that were malformed.", |cell| {
             cell.refused.get()
         }),

@@ -213,7 +213,7 @@ fn verdicts(case: &Case) -> String {
 fn verdict(snapshot: &Snapshot, request: &str, fields: &[&str]) -> String {
     let (request, from) =
         request.rsplit_once(" from ").map_or((request, None), |(request, from)| (request, Some(from)));
-    let peer = from.map(|from| from.parse().expect("an address"));
+    let peer = from.map(|from| from.parse().expect("an address")).into();
     let mut words = request.split(' ');
     let method = words.next().unwrap_or_default().parse().expect("a method");
     let first = words.next().unwrap_or_default();

@@ -51,19 +51,45 @@ impl fmt::Display for Client<'_> {
     }
 }
 
-/// Returns true if a peer's forwarding fields are believed; `None` is a peer on a unix socket.
-pub(crate) fn is_trusted(peer: Option<IpAddr>, trusted: &TrustedProxies) -> bool {
+/// Origin of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Peer at an address, or the client of a PROXY header.
+    Address(IpAddr),
+    /// Peer on a unix socket.
+    Unix,
+    /// Client that a PROXY header does not name. It is never taken for the proxy that sent the header.
+    Hidden,
+}
+
+impl From<Option<IpAddr>> for Origin {
+    /// Takes a peer without an address for one on a unix socket.
+    fn from(address: Option<IpAddr>) -> Self {
+        address.map_or(Self::Unix, Self::Address)
+    }
+}
+
+/// Returns true if a peer's forwarding fields are believed.
+pub(crate) fn is_trusted(peer: Origin, trusted: &TrustedProxies) -> bool {
     match peer {
-        None => trusted.unix,
-        Some(address) => trusted.networks.iter().any(|network| network.contains(&address)),
+        Origin::Hidden => false,
+        Origin::Unix => trusted.unix,
+        Origin::Address(address) => trusted.networks.iter().any(|network| network.contains(&address)),
     }
 }
 
 /// Finds the client: the peer, or the one that trusted peers name. Names are read from right to left, up to the first
 /// that is not trusted. They come from `X-Forwarded-For`, or from `Forwarded` if that is absent.
-pub(crate) fn of<'h>(peer: Option<IpAddr>, headers: &'h HeaderMap, trusted: &TrustedProxies) -> Client<'h> {
-    let peer = peer.map(|address| address.to_canonical());
-    let mut walk = Walk { trusted, client: peer.map_or(Client::Unix, Client::Address), hops: 0 };
+pub(crate) fn of<'h>(peer: Origin, headers: &'h HeaderMap, trusted: &TrustedProxies) -> Client<'h> {
+    let (peer, client) = match peer {
+        Origin::Address(address) => {
+            let address = address.to_canonical();
+            (Origin::Address(address), Client::Address(address))
+        }
+        Origin::Unix => (peer, Client::Unix),
+        Origin::Hidden => (peer, Client::Unknown),
+    };
+    let mut walk = Walk { trusted, client, hops: 0 };
     if !is_trusted(peer, trusted) {
         return walk.client;
     }
@@ -115,7 +141,7 @@ impl<'h> Walk<'h, '_> {
     fn follow(&mut self, next: Client<'h>) -> bool {
         self.hops += 1;
         self.client = if self.hops > MOST_HOPS { Client::Unknown } else { next };
-        self.client.address().is_some_and(|address| is_trusted(Some(address), self.trusted))
+        self.client.address().is_some_and(|address| is_trusted(Origin::Address(address), self.trusted))
     }
 }
 
@@ -191,7 +217,7 @@ mod tests {
         for line in lines {
             headers.append(field, HeaderValue::from_str(line).unwrap());
         }
-        let client = of(peer.parse().ok(), &headers, &trusted);
+        let client = of(peer.parse().ok().into(), &headers, &trusted);
         match client {
             Client::Named(name) => format!("named {}", String::from_utf8_lossy(name)),
             Client::Address(_) | Client::Unknown | Client::Unix => client.to_string(),
@@ -295,13 +321,13 @@ mod tests {
                 for line in &lines {
                     headers.append(&field, HeaderValue::from_str(line).unwrap());
                 }
-                let client = of(Some([10, 0, 0, 1].into()), &headers, &trusted);
+                let client = of(Origin::Address([10, 0, 0, 1].into()), &headers, &trusted);
                 prop_assert!(lines.is_empty() || client.address() != Some([10, 0, 0, 1].into()), "not the proxy");
                 // The other field names the same client.
                 let text = if field == FORWARDED { as_x_forwarded_for(&headers) } else { as_forwarded(&headers) };
                 let translated = HeaderMap::from_iter([(other, HeaderValue::try_from(text).unwrap())]);
                 if !lines.is_empty() {
-                    let again = of(Some([10, 0, 0, 1].into()), &translated, &trusted);
+                    let again = of(Origin::Address([10, 0, 0, 1].into()), &translated, &trusted);
                     prop_assert_eq!(again.address(), client.address());
                 }
             }

@@ -17,6 +17,7 @@ mod page;
 mod parse;
 mod per_status;
 mod policy;
+mod proxy_protocol;
 mod read_only;
 mod redirect;
 mod route;
@@ -143,12 +144,35 @@ pub struct Listen {
     pub redirect: Option<ToHttps>,
     /// Content.
     pub serves: Serves,
+    /// PROXY headers from trusted proxies.
+    pub proxy_protocol: ProxyHeaders,
+}
+
+/// PROXY headers of trusted proxies on a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyHeaders {
+    /// Nobody sends any.
+    #[default]
+    Off,
+    /// Some send them, and some do not.
+    Optional,
+    /// Every trusted proxy sends one on each connection.
+    Required,
+}
+
+/// Version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 impl Listen {
     /// Returns a listener for routes in clear text.
     pub fn plain(address: Address) -> Self {
-        Self { address, tls: None, redirect: None, serves: Serves::Routes }
+        Self { address, tls: None, redirect: None, serves: Serves::Routes, proxy_protocol: ProxyHeaders::Off }
     }
 }
 
@@ -283,6 +307,8 @@ pub struct Upstream {
     pub address: UpstreamAddress,
     /// Speak HTTP/2: by prior knowledge on clear text, by ALPN on TLS.
     pub http2: bool,
+    /// PROXY header that begins each connection, which then belongs to one client.
+    pub proxy_protocol: Option<ProxyVersion>,
 }
 
 /// Address of an upstream.

@@ -1,9 +1,10 @@
 //! Head of a request, as far as a decision needs it.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
+
+use super::client::Origin;
 
 /// Parts of a request that the decision needs.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +19,8 @@ pub struct Head<'r> {
     pub query: Option<&'r str>,
     /// Fields. They matter only if the route is not open.
     pub headers: &'r HeaderMap,
-    /// Address of the peer; `None` on a unix socket.
-    pub peer: Option<IpAddr>,
+    /// Origin of the connection.
+    pub peer: Origin,
     /// Time since the snapshot was compiled.
     pub elapsed: Duration,
 }
@@ -27,6 +28,14 @@ pub struct Head<'r> {
 impl<'r> Head<'r> {
     /// Returns a head of which only the fields are known.
     pub fn unknown(headers: &'r HeaderMap) -> Self {
-        Self { method: &Method::GET, host: "", path: "/", query: None, headers, peer: None, elapsed: Duration::ZERO }
+        Self {
+            method: &Method::GET,
+            host: "",
+            path: "/",
+            query: None,
+            headers,
+            peer: Origin::Unix,
+            elapsed: Duration::ZERO,
+        }
     }
 }

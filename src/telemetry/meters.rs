@@ -344,6 +344,8 @@ pub struct WorkerCell {
     pub accept_failures: Cell,
     /// TLS handshakes with clients that failed.
     pub tls_failures: Cell,
+    /// Connections of trusted proxies that were closed for want of a valid PROXY header.
+    pub proxy_headers_refused: Cell,
     /// Requests refused whatever is flagged: no route, malformed, or a method that no proxy serves.
     pub refused: Cell,
     /// Tunnels open.

@@ -60,6 +60,7 @@ mod past;
 mod pause;
 mod planned;
 mod planning;
+mod proxy_protocol;
 mod publish;
 mod push_forms;
 mod recorded;

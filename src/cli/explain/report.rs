@@ -339,7 +339,7 @@ impl Report {
 
 fn head(request: &ExplainedRequest) -> Head<'_> {
     let ExplainedRequest { method, host, path, query, headers, from } = request;
-    Head { method, host, path, query: query.as_deref(), peer: *from, ..Head::unknown(headers) }
+    Head { method, host, path, query: query.as_deref(), peer: (*from).into(), ..Head::unknown(headers) }
 }
 
 /// Explains why a request is forwarded, for reasons that are the same for every client.
@@ -392,7 +392,7 @@ fn not_passing(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Hea
 fn ramp(snapshot: &Snapshot, route: &Route, head: &Head<'_>) -> String {
     let cohort = route.closure.as_ref().map_or(0, |closure| pass::cohort(snapshot, route, closure, head));
     let turn = f64::from(cohort) / f64::from(u32::MAX) * 100.0;
-    let from = if head.peer.is_none() { " (--from says which client)" } else { "" };
+    let from = if head.peer == None.into() { " (--from says which client)" } else { "" };
     let share = route.state.admitted(&route.config.policy).unwrap_or_default() * 100.0;
     match route.phase() {
         Phase::Ramping => {

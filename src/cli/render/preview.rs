@@ -176,6 +176,7 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, form: Pre
             tls: None,
             address: UpstreamAddress::Host("127.0.0.1".to_owned(), 9),
             http2: false,
+            proxy_protocol: None,
         }],
         redirect: None,
         keep_host: true,

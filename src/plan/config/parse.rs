@@ -21,7 +21,7 @@ use super::{
     Address, Config, Endpoint, Listen, MOST_REPLICAS, OnMissing, PageConfig, ProgramTemplate, RouteConfig,
     StatusConfig, StoreConfig, TlsFiles, TrustedProxies,
 };
-use super::{address, fields, foreign, mail, notify, page, redirect, route, status, values};
+use super::{address, fields, foreign, mail, notify, page, proxy_protocol, redirect, route, status, values};
 
 /// Parses a config.
 pub(super) fn config(file: &Path, text: &str) -> (Option<Config>, Vec<Problem>) {
@@ -137,6 +137,7 @@ fn listeners(top: &mut Section<'_>, report: &mut Report<'_>) -> Vec<(Listen, Ran
         return Vec::new();
     };
     let tables = value.tables("listen", report);
+    let trusts = top.has("trusted_proxies");
     if tables.is_empty() && value.inner.as_array().is_some_and(|items| items.is_empty()) {
         report.wrong(
             value.span.clone(),
@@ -147,7 +148,7 @@ fn listeners(top: &mut Section<'_>, report: &mut Report<'_>) -> Vec<(Listen, Ran
     report.at_most(MOST_LISTENERS, tables.len(), "listeners", value.key_span.clone());
     let mut listeners: Vec<(Listen, Range<usize>)> = Vec::new();
     for (span, table) in tables.into_iter().take(MOST_LISTENERS) {
-        let Some((listen, place)) = listener(span, table, report) else { continue };
+        let Some((listen, place)) = listener(span, table, trusts, report) else { continue };
         match listeners.iter().find(|(other, _)| same_socket(&other.address, &listen.address)) {
             Some((_, first)) => {
                 let help = format!("the first is at {}: keep one of them", report.line(first.clone()));
@@ -160,7 +161,12 @@ fn listeners(top: &mut Section<'_>, report: &mut Report<'_>) -> Vec<(Listen, Ran
 }
 
 /// Reads one `[[listen]]`, and the place of its address.
-fn listener(span: Range<usize>, table: &DeTable<'_>, report: &mut Report<'_>) -> Option<(Listen, Range<usize>)> {
+fn listener(
+    span: Range<usize>,
+    table: &DeTable<'_>,
+    trusts: bool,
+    report: &mut Report<'_>,
+) -> Option<(Listen, Range<usize>)> {
     let mut section = Section::new(&keys::LISTEN, "`[[listen]]`", span, table);
     let written = section.need("address", "say where clients connect: `address = \"0.0.0.0:8080\"`");
     let place = written.as_ref().map(|value| value.span.clone());
@@ -174,12 +180,16 @@ fn listener(span: Range<usize>, table: &DeTable<'_>, report: &mut Report<'_>) ->
         }
         redirect::of_listener(&value, report)
     });
+    let proxy_protocol = section.take("proxy_protocol");
+    let proxy_protocol =
+        proxy_protocol.and_then(|value| proxy_protocol::headers(&value, address.as_ref(), trusts, report));
+    let proxy_protocol = proxy_protocol.unwrap_or_default();
     section.finish(report, |key, _| match key {
         "cert" | "key" => Some(format!("write it inside of `tls`: `{TLS_EXAMPLE}`")),
         "port" => Some("write it in the address: `address = \"0.0.0.0:8080\"`".to_owned()),
         _ => None,
     });
-    Some((Listen { tls, redirect, ..Listen::plain(address?) }, place?))
+    Some((Listen { tls, redirect, proxy_protocol, ..Listen::plain(address?) }, place?))
 }
 
 /// Returns true if no other listener has the address of the site's.

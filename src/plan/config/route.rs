@@ -17,7 +17,8 @@ use super::errors::Inherited;
 use super::fields::Direction;
 use super::route_page::RoutePages;
 use super::{
-    Exception, FieldChanges, Fixed, HostPattern, Redirect, RouteConfig, Trust, Upstream, UpstreamAddress, WellKnown,
+    Exception, FieldChanges, Fixed, HostPattern, ProxyVersion, Redirect, RouteConfig, Trust, Upstream, UpstreamAddress,
+    WellKnown,
 };
 use super::{address, errors, fields, policy, redirect, switch, template, values};
 
@@ -273,11 +274,18 @@ fn upstreams(section: &mut Section<'_>, report: &mut Report<'_>) -> Upstreams {
         report.wrong(value.key_span.clone(), "`ca` is only for upstreams with `https://`", help);
     }
     let ca = ca.and_then(|value| value.path("tls/ca.pem", report));
+    let proxy_protocol = section.take("proxy_protocol");
+    if let Some(value) = proxy_protocol.as_ref().filter(|_| http2) {
+        let help = "remove one of them: over HTTP/2, clients share a connection, and a PROXY header names one client";
+        report.wrong(value.key_span.clone(), "`proxy_protocol` does not go with `http2`", help);
+    }
+    let proxy_protocol = proxy_protocol.and_then(|value| value.choice(&PROXY_VERSIONS, report));
     let list = unique(upstreams, "upstream", report)
         .into_iter()
         .map(|(upstream, _)| Upstream {
             tls: upstream.tls.map(|trust| ca.clone().map_or(trust, Trust::File)),
             http2,
+            proxy_protocol,
             ..upstream
         })
         .collect();
@@ -299,7 +307,12 @@ fn upstream(value: &Value<'_>, report: &mut Report<'_>) -> Option<Upstream> {
     let text = value.string("http://127.0.0.1:3000", report)?;
     if let Some(path) = text.strip_prefix("unix:") {
         let address = address::socket_path(value, path, report)?;
-        return Some(Upstream { tls: None, address: UpstreamAddress::Unix(address), http2: false });
+        return Some(Upstream {
+            tls: None,
+            address: UpstreamAddress::Unix(address),
+            http2: false,
+            proxy_protocol: None,
+        });
     }
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
     let (tls, port) = match scheme.to_ascii_lowercase().as_str() {
@@ -311,7 +324,7 @@ fn upstream(value: &Value<'_>, report: &mut Report<'_>) -> Option<Upstream> {
         }
     };
     match address::authority(rest, port) {
-        Some(address) => Some(Upstream { tls, address, http2: false }),
+        Some(address) => Some(Upstream { tls, address, http2: false, proxy_protocol: None }),
         None => {
             report.wrong(
                 value.span.clone(),
@@ -395,12 +408,13 @@ const LONGEST_NAME: usize = 64;
 /// Hosts, or paths, of one route.
 const MOST_PLACES: usize = 256;
 /// Keys about the upstreams of a route.
-const OF_UPSTREAMS: [&str; 9] =
-    ["http2", "ca", "keep_host", "request", "limits", "verify", "quorum", "health", "guard"];
+const OF_UPSTREAMS: [&str; 10] =
+    ["http2", "ca", "proxy_protocol", "keep_host", "request", "limits", "verify", "quorum", "health", "guard"];
 /// Upstreams of one route.
 const MOST_UPSTREAMS: usize = 64;
 /// Bytes of an operator's own answer.
 const LONGEST_BODY: usize = 4096;
+const PROXY_VERSIONS: [(&str, ProxyVersion); 2] = [("v1", ProxyVersion::V1), ("v2", ProxyVersion::V2)];
 const WELL_KNOWN: [(&str, WellKnown); 2] = [("pass", WellKnown::Pass), ("closed", WellKnown::Closed)];
 /// Dialects that a route's page may be fixed to.
 const DIALECTS: [(&str, Dialect); 6] = [

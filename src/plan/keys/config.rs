@@ -149,6 +149,13 @@ pub static LISTEN: Table = Table {
             "Redirects every request to https, but for challenges of ACME and the paths of `always_open`. \
              `https:8443` names another port than 443.",
         ),
+        Key::new(
+            "proxy_protocol",
+            Form::Either(&[Form::Bool, Form::Choice(&["optional", "required"])]),
+            Absent::Is("false"),
+            "PROXY headers (version 1 or 2) that `trusted_proxies` send before each connection, or (`\"optional\"`) before \
+             some. `true` is `\"required\"`.",
+        ),
     ],
     rules: &[],
 };
@@ -213,6 +220,13 @@ pub static ROUTE: Table = Table {
             Form::Text(&FILE),
             Absent::Means("the system's roots"),
             "PEM file with the roots that `https://` upstreams are checked against, instead of the system's.",
+        ),
+        Key::new(
+            "proxy_protocol",
+            Form::Choice(&["v1", "v2"]),
+            Absent::Means("none"),
+            "Begins each connection to the upstreams with a PROXY header that names the client. Each request then has a \
+             connection of its own. Not with `http2`.",
         ),
         Key::new(
             "keep_host",

@@ -74,7 +74,7 @@ fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
 }
 
 fn from<'h>(address: &str, headers: &'h HeaderMap) -> Head<'h> {
-    Head { host: "a", peer: Some(address.parse().unwrap()), ..Head::unknown(headers) }
+    Head { host: "a", peer: Some(address.parse().unwrap()).into(), ..Head::unknown(headers) }
 }
 
 fn shows(snapshot: &Snapshot, head: Head<'_>) -> Result<PassReason, Option<InvalidToken>> {

@@ -15,7 +15,6 @@ use tokio_rustls::TlsAcceptor;
 use crate::plan::config::Listen;
 use crate::plan::limits::Limits;
 use crate::proxy::connection::{ClientConnection, Due, TlsSession};
-use crate::proxy::http::headers::Peer;
 use crate::proxy::io::client::Activity;
 use crate::proxy::io::deadline::Deadline;
 use crate::proxy::io::socket::{Plain, Socket, poll_read_some, read_some};
@@ -23,12 +22,13 @@ use crate::proxy::worker::{Admitted, Worker};
 
 use super::http1::{HttpEnd, Served, close_http1, serve_http1};
 use super::http2::serve_http2;
+use super::introduced;
 
 /// Connection as it was accepted.
 pub(crate) struct Accepted {
     pub stream: Plain,
-    /// The peer's address and the port that it connected to; `None` on a unix socket.
-    pub addresses: Option<(SocketAddr, u16)>,
+    /// The peer's address and the one that it connected to; `None` on a unix socket.
+    pub addresses: Option<(SocketAddr, SocketAddr)>,
     pub tls: Option<Arc<ServerConfig>>,
     pub listen: Rc<Listen>,
 }
@@ -37,13 +37,11 @@ pub(crate) struct Accepted {
 ///
 /// Most connections are idle most of the time, and this future lasts as long as the connection. So the serving future
 /// is boxed, and dropped while the connection is parked.
-pub(crate) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted) {
+pub(crate) async fn run(worker: Rc<Worker>, mut accepted: Accepted, _place: Admitted) {
     let _guard = PanicGuard(&worker);
     let limits = Arc::clone(&worker.generation().snapshot.limits);
-    let now = Instant::now();
-    let scheme = if accepted.tls.is_some() { "https" } else { "http" };
-    let (address, port) = accepted.addresses.unzip();
-    let connection = Rc::new(ClientConnection::new(Peer::new(address, port, scheme), Rc::clone(&accepted.listen), now));
+    let Some(peer) = Box::pin(introduced::peer(&worker, &mut accepted, limits.head_read)).await else { return };
+    let connection = Rc::new(ClientConnection::new(peer, Rc::clone(&accepted.listen), Instant::now()));
     let _registered = worker.register(Rc::clone(&connection));
     if let Some(end) = worker.draining() {
         connection.drain(end);

@@ -237,8 +237,8 @@ pub(crate) struct WorkerListener {
 }
 
 enum Listener {
-    /// A socket and its port, which all of its connections share.
-    Tcp(TcpListener, u16),
+    /// A socket and its address, whose port all of its connections share.
+    Tcp(TcpListener, SocketAddr),
     Unix(UnixListener),
 }
 
@@ -247,8 +247,8 @@ impl WorkerListener {
         match self.socket {
             Std::Tcp(socket) => {
                 socket.set_nonblocking(true)?;
-                let port = socket.local_addr()?.port();
-                Ok(Listener::Tcp(TcpListener::from_std(socket)?, port))
+                let address = socket.local_addr()?;
+                Ok(Listener::Tcp(TcpListener::from_std(socket)?, address))
             }
             Std::Unix(socket) => {
                 socket.set_nonblocking(true)?;
@@ -259,14 +259,16 @@ impl WorkerListener {
 }
 
 impl Listener {
-    /// Accepts the next connection; on TCP with the peer's address and the listener's port.
-    async fn accept(&self) -> io::Result<(Plain, Option<(SocketAddr, u16)>)> {
+    /// Accepts the next connection; on TCP with the peer's address and our own.
+    async fn accept(&self) -> io::Result<(Plain, Option<(SocketAddr, SocketAddr)>)> {
         match self {
-            Self::Tcp(listener, port) => {
+            Self::Tcp(listener, address) => {
                 let (stream, peer) = listener.accept().await?;
                 // Heads and small answers must not wait for each other's acknowledgement.
                 stream.set_nodelay(true)?;
-                Ok((Plain::Tcp(stream), Some((peer, *port))))
+                // Only a socket for all addresses does not know which of them a client has connected to.
+                let local = if address.ip().is_unspecified() { stream.local_addr()? } else { *address };
+                Ok((Plain::Tcp(stream), Some((peer, local))))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -312,7 +314,7 @@ pub(crate) async fn accept(
 
 async fn take(
     worker: &Rc<Worker>,
-    accepted: io::Result<(Plain, Option<(SocketAddr, u16)>)>,
+    accepted: io::Result<(Plain, Option<(SocketAddr, SocketAddr)>)>,
     (tls, listen): (Option<&Arc<ServerConfig>>, &Rc<Listen>),
     backoff: &mut Backoff,
 ) {

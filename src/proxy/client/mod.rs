@@ -3,6 +3,7 @@
 pub(crate) mod driver;
 pub(crate) mod http1;
 pub(crate) mod http2;
+mod introduced;
 pub mod listen;
 mod refused;
 pub(crate) mod tls;

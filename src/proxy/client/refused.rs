@@ -88,7 +88,7 @@ impl Refused {
         }
         let peer = &connection.peer;
         let trusted = &generation.snapshot.trusted_proxies;
-        let client = client::of(peer.address, &http::HeaderMap::new(), trusted).to_string();
+        let client = client::of(peer.origin(), &http::HeaderMap::new(), trusted).to_string();
         let words = RequestLine::of(unread);
         let (method, path) = words.logged().unzip();
         let query = words.query().filter(|_| log.fields.has(LogField::Query)).map(cut);

@@ -10,7 +10,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
-use crate::plan::client::{self, Client, X_FORWARDED_FOR};
+use crate::plan::client::{self, Client, Origin, X_FORWARDED_FOR};
 use crate::plan::config::TrustedProxies;
 use crate::plan::pass;
 
@@ -41,8 +41,12 @@ const UNKNOWN: HeaderValue = HeaderValue::from_static("unknown");
 /// The other end of a client connection, prepared once for all its requests.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    /// `None` on a unix socket.
+    /// `None` on a unix socket, and of a hidden client.
     pub address: Option<IpAddr>,
+    /// True if a trusted proxy does not name the client.
+    hidden: bool,
+    /// The address that the peer has connected to, as far as it is known.
+    pub local: Option<SocketAddr>,
     /// The port at the peer's end; `None` on a unix socket.
     pub source_port: Option<u16>,
     /// For `X-Forwarded-For`.
@@ -58,8 +62,9 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Creates a peer. `port` is the port that it has connected to; on a unix socket the scheme's default is used.
-    pub(crate) fn new(end: Option<SocketAddr>, port: Option<u16>, scheme: &'static str) -> Self {
+    /// Creates a peer. `local` is where it has connected to; on a unix socket the port is the scheme's default.
+    pub(crate) fn new(end: Option<SocketAddr>, local: Option<SocketAddr>, scheme: &'static str) -> Self {
+        let port = local.map(|local| local.port());
         // An IPv4 client of a dual-stack listener is an IPv4 client.
         let address = end.map(|end| end.ip().to_canonical());
         let source_port = end.map(|end| end.port());
@@ -67,7 +72,27 @@ impl Peer {
         let node = if text.contains(':') { format!("\"[{text}]\"") } else { text.clone() };
         let text = HeaderValue::from_str(&text).unwrap_or(UNKNOWN);
         let port = HeaderValue::from(port.unwrap_or(if scheme == "https" { 443 } else { 80 }));
-        Self { address, source_port, text, port, node, scheme, cached_forwarded: RefCell::default() }
+        Self {
+            address,
+            hidden: false,
+            local,
+            source_port,
+            text,
+            port,
+            node,
+            scheme,
+            cached_forwarded: RefCell::default(),
+        }
+    }
+
+    /// Creates the peer of a connection whose client a trusted proxy does not name.
+    pub(crate) fn hidden(scheme: &'static str) -> Self {
+        Self { hidden: true, ..Self::new(None, None, scheme) }
+    }
+
+    /// Returns the origin of the connection.
+    pub(crate) fn origin(&self) -> Origin {
+        if self.hidden { Origin::Hidden } else { self.address.into() }
     }
 
     /// Returns its element of the `Forwarded` field in a request for `host`.
@@ -88,7 +113,7 @@ impl Peer {
 
     /// Returns true if the peer's fields about other hops are believed.
     pub(crate) fn is_trusted(&self, trusted: &TrustedProxies) -> bool {
-        client::is_trusted(self.address, trusted)
+        client::is_trusted(self.origin(), trusted)
     }
 }
 
@@ -336,7 +361,7 @@ fn extend_forwarded(
         headers.insert(X_FORWARDED_PORT, peer.port.clone());
     }
     if !headers.contains_key(X_REAL_IP)
-        && let Client::Address(client) = client::of(peer.address, headers, trusted)
+        && let Client::Address(client) = client::of(peer.origin(), headers, trusted)
         && let Ok(client) = HeaderValue::try_from(client.to_string())
     {
         headers.insert(X_REAL_IP, client);
@@ -522,7 +547,11 @@ mod tests {
 
     #[test]
     fn what_a_stranger_says_of_others_is_not_passed_on() {
-        let peer = Peer::new(Some("[2001:db8::1]:50000".parse().unwrap()), Some(8443), "https");
+        let peer = Peer::new(
+            Some("[2001:db8::1]:50000".parse().unwrap()),
+            Some("[2001:db8::2]:8443".parse().unwrap()),
+            "https",
+        );
         let host = HeaderValue::from_static("a.example:8443");
         let sent = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "http"), ("forwarded", "for=1.1.1.1")];
         let mut fields = headers(&sent);

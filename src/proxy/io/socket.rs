@@ -30,6 +30,14 @@ impl Plain {
         }
     }
 
+    /// Looks at the first bytes without reading them. A unix socket cannot be looked at.
+    pub(crate) async fn peek(&self, first: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.peek(first).await,
+            Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Returns the same stream over a second descriptor, with its own events.
     pub(super) fn duplicate(&self) -> io::Result<Self> {
         match self {

@@ -47,7 +47,7 @@ impl Entry {
         let has = |field| fields.has(field).then_some(());
         let (uri, headers) = (request.uri(), request.headers());
         let value = |name| headers.get(name).map(HeaderValue::as_bytes);
-        let client = client::of(connection.peer.address, headers, &generation.snapshot.trusted_proxies);
+        let client = client::of(connection.peer.origin(), headers, &generation.snapshot.trusted_proxies);
         // The port belongs to the client alone, not to a proxy that names it.
         let port = connection.peer.source_port.filter(|_| client.address() == connection.peer.address);
         let host = || uri.authority().map(|authority| authority.as_str().as_bytes()).or_else(|| value(HOST));

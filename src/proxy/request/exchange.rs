@@ -1,7 +1,7 @@
 //! One request before its verdict: its head as it was read, and the snapshot that decides it.
 
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,8 +12,9 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::live::Generation;
+use crate::net::proxy_protocol::{self, Introduction};
 use crate::plan::client;
-use crate::plan::config::{ErrorStatus, FieldChanges, Serves};
+use crate::plan::config::{ErrorStatus, FieldChanges, ProxyVersion, Serves};
 use crate::plan::page::Rendered;
 use crate::plan::pass::Transport;
 use crate::plan::redirect::decide_before_https;
@@ -74,7 +75,22 @@ impl Exchange {
 
     /// Returns the address of the client, if it is known.
     pub(crate) fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
-        client::of(self.record.connection.peer.address, headers, &self.generation.snapshot.trusted_proxies).address()
+        client::of(self.record.connection.peer.origin(), headers, &self.generation.snapshot.trusted_proxies).address()
+    }
+
+    /// Returns the PROXY header that names the client to an upstream.
+    #[cold]
+    pub(crate) fn introduction(&self, version: ProxyVersion, headers: &HeaderMap) -> Box<[u8]> {
+        let peer = &self.record.connection.peer;
+        let introduction = self.client(headers).map_or(Introduction::Hidden, |client| {
+            // Only the port of the peer itself is known.
+            let port = peer.source_port.filter(|_| peer.address == Some(client)).unwrap_or(0);
+            let source = SocketAddr::new(client, port);
+            let unspecified =
+                if client.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            Introduction::Client { source, destination: peer.local.unwrap_or(SocketAddr::new(unspecified, 0)) }
+        });
+        proxy_protocol::written(version, introduction).into()
     }
 
     /// Returns the flow under which the request waits in a fair queue.
@@ -128,7 +144,7 @@ impl Exchange {
     ) -> Box<Changes> {
         let (peer, trusted) = (&self.record.connection.peer, &self.generation.snapshot.trusted_proxies);
         let facts = Facts {
-            client: client::of(peer.address, request.headers(), trusted),
+            client: client::of(peer.origin(), request.headers(), trusted),
             host: changes::host(request),
             transport: self.transport(request.headers()),
             id: &self.context.id,
@@ -225,7 +241,7 @@ fn transport(peer: &Peer, trusted: bool, headers: &HeaderMap) -> Transport {
 fn head<'r>(generation: &Generation, request: &'r Request<Incoming>, record: &RequestRecord) -> Head<'r> {
     let (uri, headers) = (request.uri(), request.headers());
     let (method, path, query) = (request.method(), uri.path(), uri.query());
-    let peer = record.connection.peer.address;
+    let peer = record.connection.peer.origin();
     let elapsed = record.released.into_std().saturating_duration_since(generation.published);
     Head { method, host: "", path, query, headers, peer, elapsed }
 }

@@ -5,11 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::ext::ReasonPhrase;
 use tokio::time::Instant;
 
 use crate::plan::limits::Limits;
@@ -27,6 +26,7 @@ use crate::proxy::upstream::idle::Reuse;
 use crate::proxy::upstream::lease::{Lease, Received, SendOptions, Unsent};
 use crate::proxy::upstream::pool::{Checkout, Pool};
 
+use super::arrival::{clean, kind};
 use super::balance::Candidates;
 use super::body::{Body, UpstreamBody};
 use super::exchange::Exchange;
@@ -99,6 +99,8 @@ pub(crate) struct UpstreamRequest {
     pool: Rc<Pool>,
     candidates: Candidates,
     lease: Option<Lease>,
+    /// The PROXY header for a new connection, if the upstreams want one.
+    introduction: Option<Box<[u8]>>,
     options: SendOptions,
     reuse: Reuse,
     attempts: usize,
@@ -124,6 +126,7 @@ pub(crate) fn start(
         return forwarded.unsent(Error::NoUpstream, request);
     };
     let host = prepare::host(&request);
+    let introduction = pool.upstream().proxy_protocol.map(|version| exchange.introduction(version, request.headers()));
     let (sent_host, keep_host) = prepare::sent_host(&forwarded.route().config, &host);
     let (mut request, hop, options) =
         prepare::request(exchange, (forwarded.route(), forwarded.limits()), &host, request);
@@ -142,6 +145,7 @@ pub(crate) fn start(
         pool,
         candidates,
         lease: None,
+        introduction,
         options,
         reuse,
         attempts: 0,
@@ -183,17 +187,6 @@ fn may_send_now(exchange: &Exchange, request: &mut Request<RequestBody>, pool: &
     let goes = ahead.is_some();
     body.go_ahead(ahead);
     goes
-}
-
-/// Returns how a response of unknown length goes on.
-fn kind(headers: &HeaderMap) -> Kind {
-    let is =
-        |value: &[u8], start: &[u8]| value.get(..start.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(start));
-    match headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) {
-        Some(value) if is(value, b"text/event-stream") => Kind::Events,
-        Some(value) if is(value, b"application/grpc") && !is(value, b"application/grpc-web") => Kind::Grpc,
-        Some(_) | None => Kind::Plain,
-    }
 }
 
 /// Waits for a future, or returns `None` if the request is cut meanwhile.
@@ -292,7 +285,13 @@ impl UpstreamRequest {
         let flow = || exchange.flow(headers);
         let relieve = || relief::start(&exchange.record.worker, &self.pool);
         let limits = self.forwarded.limits();
-        let checkout = Checkout { limits, reuse: self.reuse, flow: &flow, relieve: &relieve };
+        let checkout = Checkout {
+            limits,
+            reuse: self.reuse,
+            introduction: self.introduction.as_deref(),
+            flow: &flow,
+            relieve: &relieve,
+        };
         let checked_out = self.pool.checkout(&checkout).await.inspect(|_| self.holds_connection());
         checked_out.inspect_err(|error| {
             if error.is_failure() {
@@ -471,28 +470,6 @@ impl UpstreamRequest {
             Some(Upload::Open | Upload::Complete) | None => error,
         };
         Box::new(Failed { error, exchange: self.forwarded.exchange, unread: None })
-    }
-}
-
-/// Removes what belongs to the upstream's connection from a response.
-fn clean(response: &mut Response<Incoming>, fields: Fields, trailers: bool) {
-    // An HTTP/1.0 upstream must not downgrade the client's connection.
-    *response.version_mut() = Version::HTTP_11;
-    headers::strip_response(response.headers_mut(), fields, trailers);
-    if fields.has(Field::ContentLength)
-        && matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-    {
-        response.headers_mut().remove(CONTENT_LENGTH);
-    }
-    headers::merge_content_length(response.headers_mut(), fields);
-    let extensions = response.extensions_mut();
-    if !extensions.is_empty() {
-        // The upstream's reason phrase is kept only if it is unusual. hyper has none for unknown statuses.
-        let reason = extensions.remove::<ReasonPhrase>();
-        extensions.clear();
-        if let Some(reason) = reason {
-            extensions.insert(reason);
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! One request: decided, then forwarded, held or answered here, and recorded.
 
+mod arrival;
 pub(crate) mod balance;
 pub(crate) mod body;
 mod call;

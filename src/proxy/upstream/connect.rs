@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rustls::ClientConfig;
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 
@@ -11,7 +12,7 @@ use crate::plan::config::{Upstream, UpstreamAddress};
 use crate::proxy::error::Error;
 use crate::proxy::io::socket::{Plain, Socket};
 
-/// Connects to an upstream.
+/// Connects to an upstream. `introduction` is the PROXY header of an upstream that wants one.
 ///
 /// # Errors
 /// [`Error::Connect`] or [`Error::Tls`].
@@ -19,12 +20,16 @@ pub(crate) async fn connect(
     upstream: &Upstream,
     tls: Option<Arc<ClientConfig>>,
     lookups: &Arc<Semaphore>,
+    introduction: Option<&[u8]>,
 ) -> Result<Socket, Error> {
     let plain = match &upstream.address {
         UpstreamAddress::Unix(path) => UnixStream::connect(path).await.map(Plain::Unix),
         UpstreamAddress::Host(host, port) => net::tcp(host, *port, lookups).await.map(Plain::Tcp),
     };
-    let plain = plain.map_err(Error::Connect)?;
+    let mut plain = plain.map_err(Error::Connect)?;
+    if let Some(introduction) = introduction {
+        plain.write_all(introduction).await.map_err(Error::Connect)?;
+    }
     match tls {
         None => Ok(Socket::Plain(plain)),
         Some(config) => {

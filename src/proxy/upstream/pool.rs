@@ -127,7 +127,7 @@ impl Pool {
         match grant {
             Grant::Lease(lease) => Ok(lease),
             Grant::Permit(permit) => {
-                let opened = timeout(checkout.limits.connect, self.open(permit, checkout.limits)).await;
+                let opened = timeout(checkout.limits.connect, self.open(permit, checkout)).await;
                 let lease = opened.unwrap_or(Err(Error::ConnectTimeout));
                 let lease = lease.inspect_err(|_| self.cell().connect_failures.increment())?;
                 self.served.set(Instant::now());
@@ -287,12 +287,12 @@ impl Pool {
     }
 
     /// Opens a connection and spawns the task that drives it.
-    async fn open(self: &Rc<Self>, permit: Permit, limits: &Limits) -> Result<Lease, Error> {
-        let Permit { slot, opening: _opening } = permit;
+    async fn open(self: &Rc<Self>, permit: Permit, checkout: &Checkout<'_>) -> Result<Lease, Error> {
+        let (Permit { slot, opening: _opening }, limits) = (permit, checkout.limits);
         if self.http2() {
             return self.open_multiplexed(limits, slot).await;
         }
-        let socket = connect(&self.upstream, self.tls.clone(), &self.lookups).await?;
+        let socket = connect(&self.upstream, self.tls.clone(), &self.lookups, checkout.introduction).await?;
         let builder = builder(limits);
         let sent = Rc::new(SentHead::new(limits.upstream_head_size));
         let io = UpstreamIo::new(socket, Rc::clone(&sent));
@@ -306,7 +306,7 @@ impl Pool {
     }
 
     async fn open_multiplexed(self: &Rc<Self>, limits: &Limits, slot: Slot) -> Result<Lease, Error> {
-        let socket = connect(&self.upstream, self.tls.clone(), &self.lookups).await?;
+        let socket = connect(&self.upstream, self.tls.clone(), &self.lookups, None).await?;
         let window = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
         let handshake = http2::Builder::new(Local)
             .timer(TokioTimer::new())
@@ -336,7 +336,8 @@ impl Pool {
         connection: Rc<UpstreamConnection>,
         now: Instant,
     ) {
-        if self.closed.get() || self.is_overgrown() {
+        // A connection that was introduced is its client's alone.
+        if self.closed.get() || self.upstream.proxy_protocol.is_some() || self.is_overgrown() {
             connection.abort();
         } else if !sender.is_closed() {
             self.idle.put(sender, connection, now);
@@ -380,6 +381,8 @@ pub(crate) struct Checkout<'o> {
     pub relieve: &'o dyn Fn(),
     pub limits: &'o Limits,
     pub reuse: Reuse,
+    /// The PROXY header of a new connection.
+    pub introduction: Option<&'o [u8]>,
     /// Returns the client of the request. Called only if the request has to wait.
     pub flow: &'o dyn Fn() -> Flow,
 }

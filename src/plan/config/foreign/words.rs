@@ -106,6 +106,10 @@ pub(super) static WORDS: &[(&str, Answer)] = &[
          strict_transport_security security_headers proxy_hide_header more_set_headers csp server_tokens",
         Key(&ROUTE, "response"),
     ),
+    (
+        "accept_proxy send_proxy send_proxy_v2 proxyprotocol use_proxy_protocol enable_proxy_protocol expect_proxy",
+        Own("proxy_protocol"),
+    ),
     // Listeners.
     (
         "bind entry_points entrypoints entry_point entrypoint frontend frontends listener listeners port ports \

@@ -33,7 +33,7 @@ fn closure(proxy: &Rehearsal) -> (Mode, Option<Mode>, u32) {
 fn outcomes(proxy: &Rehearsal) -> Vec<[Option<Pass>; 2]> {
     let (live, none) = (proxy.live.as_ref().unwrap(), http::HeaderMap::new());
     let outcome = |peer: u8, method: &http::Method| {
-        let head = Head { peer: Some([198, 51, 100, peer].into()), method, path: "/", ..Head::unknown(&none) };
+        let head = Head { peer: Some([198, 51, 100, peer].into()).into(), method, path: "/", ..Head::unknown(&none) };
         if let Verdict::Forward(_, pass) = decide(live, head) { Some(pass) } else { None }
     };
     (0..100).map(|peer| [outcome(peer, &http::Method::GET), outcome(peer, &http::Method::POST)]).collect()

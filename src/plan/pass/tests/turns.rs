@@ -54,7 +54,7 @@ fn ramping(web: &str, api: &str, closed: &str, secrets: &[&str]) -> Snapshot {
 
 fn is_admitted(live: &Snapshot, name: &str, peer: &str, headers: &HeaderMap) -> bool {
     let route = live.route(name).unwrap();
-    let head = Head { peer: Some(peer.parse().unwrap()), ..Head::unknown(headers) };
+    let head = Head { peer: Some(peer.parse().unwrap()).into(), ..Head::unknown(headers) };
     check(live, route, route.closure.as_ref().unwrap(), &head) == Ok(PassReason::Cohort)
 }
 
@@ -115,7 +115,7 @@ fn the_cookie_of_the_page_keeps_the_turn_on_the_api() {
         let document = HeaderMap::from_iter([(http::header::ACCEPT, HeaderValue::from_static("text/html"))]);
         for n in 0..50 {
             let (page, moved) = (format!("198.51.100.{n}"), format!("2001:db8:{n}::1"));
-            let head = Head { peer: Some(page.parse().unwrap()), ..Head::unknown(&document) };
+            let head = Head { peer: Some(page.parse().unwrap()).into(), ..Head::unknown(&document) };
             let (web, closure) = (route("web"), route("web").closure.as_ref().unwrap());
             let cookie = keep_turn(&live, web, closure, &head, Transport::Https).unwrap();
             let value = HeaderValue::from_str(cookie.split(';').next().unwrap()).unwrap();
@@ -130,7 +130,7 @@ fn the_cookie_of_the_page_keeps_the_turn_on_the_api() {
 fn a_turn_is_kept_over_plain_http_where_the_route_allows_it() {
     let live = ramping("cookie_secure = false", SECRET_FILE, WINDOW, &["api"]);
     let document = HeaderMap::from_iter([(http::header::ACCEPT, HeaderValue::from_static("text/html"))]);
-    let head = Head { peer: Some([198, 51, 100, 1].into()), ..Head::unknown(&document) };
+    let head = Head { peer: Some([198, 51, 100, 1].into()).into(), ..Head::unknown(&document) };
     let kept = |name: &str, transport| {
         let route = live.route(name).unwrap();
         keep_turn(&live, route, route.closure.as_ref().unwrap(), &head, transport)
@@ -158,7 +158,7 @@ fn what_a_script_of_the_site_fetches_keeps_its_turn_too() {
     ] {
         let fields = [(SEC_FETCH_DEST, dest), (SEC_FETCH_SITE, site)];
         let fields = HeaderMap::from_iter(fields.map(|(name, value)| (name, HeaderValue::from_static(value))));
-        let head = Head { peer: Some([198, 51, 100, 1].into()), ..Head::unknown(&fields) };
+        let head = Head { peer: Some([198, 51, 100, 1].into()).into(), ..Head::unknown(&fields) };
         let closure = route.closure.as_ref().unwrap();
         assert_eq!(keep_turn(&live, route, closure, &head, Transport::Https).is_some(), kept, "{dest} {site}");
     }
