@@ -167,6 +167,7 @@ pub(super) fn config(route: String, always_open: Vec<Exception>, policy: Policy)
         keep_host: true,
         request: None,
         response: None,
+        rewrite: None,
         always_open,
         well_known: WellKnown::Pass,
         limits: None,

@@ -20,6 +20,7 @@ mod policy;
 mod proxy_protocol;
 mod read_only;
 mod redirect;
+mod rewrite;
 mod route;
 mod route_page;
 mod status;
@@ -63,6 +64,7 @@ pub use template::{ProgramFormat, ProgramTemplate};
 
 use super::path::{PathPattern, Prefix};
 use super::problem::Problem;
+use super::rewrite::{BasePath, Rewrite};
 
 /// Content of `backsoon.toml`, checked. Paths are resolved against the folder of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -223,6 +225,8 @@ pub struct RouteConfig {
     pub request: Option<Arc<FieldChanges>>,
     /// Changes to the fields of answers, the general ones included.
     pub response: Option<Arc<FieldChanges>>,
+    /// Rewriting of paths on their way to the upstreams, if there is any.
+    pub rewrite: Option<Arc<Rewrite>>,
     /// Paths that stay open, whatever is flagged.
     pub always_open: Vec<Exception>,
     /// Handling of `/robots.txt` and ACME challenges while the route is closed.
@@ -305,6 +309,8 @@ pub struct Upstream {
     pub tls: Option<Trust>,
     /// Address to connect to.
     pub address: UpstreamAddress,
+    /// Path below which the upstream has the app.
+    pub base: BasePath,
     /// Speak HTTP/2: by prior knowledge on clear text, by ALPN on TLS.
     pub http2: bool,
     /// PROXY header that begins each connection, which then belongs to one client.
@@ -351,7 +357,7 @@ impl fmt::Display for Upstream {
             UpstreamAddress::Unix(path) => write!(f, "unix:{}", path.display()),
             UpstreamAddress::Host(host, port) => {
                 let scheme = if self.tls.is_some() { "https" } else { "http" };
-                write!(f, "{scheme}://{}", authority(host, *port))
+                write!(f, "{scheme}://{}{}", authority(host, *port), self.base.as_str())
             }
         }
     }

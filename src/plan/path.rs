@@ -140,7 +140,7 @@ fn is_normal(path: &[u8]) -> bool {
 }
 
 /// Decodes every `%XX` once, and drops parameters. Bytes that are not UTF-8 become U+FFFD, which no prefix contains.
-fn decode(path: &str) -> Result<String, BadPath> {
+pub(super) fn decode(path: &str) -> Result<String, BadPath> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     let mut in_parameter = false;

@@ -66,6 +66,7 @@ mod push_forms;
 mod recorded;
 mod redirects;
 mod replicas;
+mod rewriting;
 mod route_limits;
 mod running;
 mod schema;

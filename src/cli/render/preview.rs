@@ -20,6 +20,7 @@ use crate::plan::dialect::Dialect;
 use crate::plan::flags::{Flag, Flags, Mode, Past, Target, When};
 use crate::plan::page::samples;
 use crate::plan::path::Prefix;
+use crate::plan::rewrite::BasePath;
 
 use super::super::failure::Failure;
 use super::super::flag_file::with_option;
@@ -175,6 +176,7 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, form: Pre
         upstreams: vec![Upstream {
             tls: None,
             address: UpstreamAddress::Host("127.0.0.1".to_owned(), 9),
+            base: BasePath::default(),
             http2: false,
             proxy_protocol: None,
         }],
@@ -182,6 +184,7 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, form: Pre
         keep_host: true,
         request: None,
         response: None,
+        rewrite: None,
         always_open: Vec::new(),
         well_known: WellKnown::Closed,
         limits: None,

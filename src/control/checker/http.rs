@@ -26,8 +26,9 @@ struct Answer {
 /// The head and the beginning of the body must arrive unbroken. A page that stops in the middle does not pass.
 pub(super) async fn ask(target: &Target, probe: &HttpProbe, permits: &Permits) -> Result<(), Failure> {
     let host = probe.host.as_deref().unwrap_or(&target.host);
-    let mut asked =
-        Asked { method: probe.method.clone(), target: probe.target.clone(), send: probe.send.as_deref().unwrap_or("") };
+    // The path of an upstream comes before that of everything that is asked of it.
+    let first = format!("{}{}", target.upstream.base.as_str(), probe.target);
+    let mut asked = Asked { method: probe.method.clone(), target: first, send: probe.send.as_deref().unwrap_or("") };
     for _ in 0..=probe.follow {
         let answer = exchange(target, probe, &asked, host, permits).await?;
         let location = answer.redirect().filter(|_| probe.follow > 0).map(str::to_owned);

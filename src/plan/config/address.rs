@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::super::problem::quoted;
 use super::super::read::{Report, Value, did_you_mean_text};
+use super::super::rewrite::BasePath;
 use super::{Address, HostPattern, UpstreamAddress};
 
 /// Reads an address to listen on: `0.0.0.0:8080`, `[::]:8080`, `unix:/run/backsoon/http.sock`.
@@ -154,6 +155,14 @@ fn host_help(host: &str) -> String {
 
 fn without_port(host: &str) -> &str {
     host.rsplit_once(':').map_or(host, |(name, _)| name)
+}
+
+/// Reads what follows the scheme of an upstream: `host`, `host:port`, or either with the path of the app.
+pub(super) fn upstream(text: &str, default_port: u16) -> Option<(UpstreamAddress, BasePath)> {
+    match text.find('/') {
+        None => Some((authority(text, default_port)?, BasePath::default())),
+        Some(slash) => Some((authority(&text[..slash], default_port)?, BasePath::new(&text[slash..])?)),
+    }
 }
 
 /// Reads an upstream's `host:port` or `host`.

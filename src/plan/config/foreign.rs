@@ -43,12 +43,20 @@ impl Answer {
     fn text(&self, table: &'static Table) -> Option<String> {
         match self {
             Self::Key(owner, key) if std::ptr::eq(*owner, table) => Some(did_you_mean_text(key)),
+            Self::Key(owner, key) if std::ptr::eq(*owner, &limits::TABLE) && is_a_routes(table, key) => {
+                Some(format!("{} does that: write it inside of `limits`: `limits = {{ {key} = … }}`", quoted(key)))
+            }
             Self::Key(owner, key) => Some(format!("{} does that: write it {}", quoted(key), place(owner))),
             Self::Own(key) => table.has(key).then(|| did_you_mean_text(key)),
             Self::Say(text) => Some((*text).to_owned()),
             Self::Not(lack) => Some(lack.help()),
         }
     }
+}
+
+/// Returns true if a limit can be a route's, and the table is one.
+fn is_a_routes(table: &'static Table, key: &str) -> bool {
+    std::ptr::eq(table, &keys::ROUTE) && limits::ROUTE_TABLE.has(key)
 }
 
 /// Returns a correction for a key that another table has.

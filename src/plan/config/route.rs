@@ -13,6 +13,7 @@ use super::super::limits::{self, Limits};
 use super::super::path::{PathPattern, Prefix};
 use super::super::problem::quoted;
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
+use super::super::rewrite::BasePath;
 use super::errors::Inherited;
 use super::fields::Direction;
 use super::route_page::RoutePages;
@@ -20,7 +21,7 @@ use super::{
     Exception, FieldChanges, Fixed, HostPattern, ProxyVersion, Redirect, RouteConfig, Trust, Upstream, UpstreamAddress,
     WellKnown,
 };
-use super::{address, errors, fields, policy, redirect, switch, template, values};
+use super::{address, errors, fields, policy, redirect, rewrite, switch, template, values};
 
 /// Route that owns each host and path, with the place in the file where it claims them.
 #[derive(Default)]
@@ -38,6 +39,8 @@ pub(super) fn route<'d>(
     let table = value.table(&format!("[routes.{}]", value.key), report)?;
     let mut section = Section::new(&keys::ROUTE, format!("route {}", quoted(value.key)), value.span.clone(), table);
     let places = hosts_and_paths(&mut section, report);
+    let paths = places.paths.iter().map(|(path, _)| path);
+    let strip = section.take("strip_prefix").map(|value| rewrite::strip(&value, paths, report)).unwrap_or_default();
     let redirects = section.has("redirect");
     let upstreams = upstreams(&mut section, report);
     if redirects {
@@ -45,6 +48,7 @@ pub(super) fn route<'d>(
     }
     let keep_host = section.take("keep_host").and_then(|value| value.boolean(report));
     let (request, response) = changes(&mut section, keep_host, inherited, report);
+    let rewrite = rewrite::rewrite(strip, section.take("rewrite_answers").as_ref(), &upstreams.list, report);
     let always_open = section.take("always_open").map(|value| always_open(&value, report)).unwrap_or_default();
     let well_known = section.take("well_known").and_then(|value| value.choice(&WELL_KNOWN, report));
     let limits = section.take("limits").and_then(|value| limits_of(&value, whole, report)).map(Arc::new);
@@ -65,6 +69,7 @@ pub(super) fn route<'d>(
         keep_host: keep_host.unwrap_or(true),
         request,
         response,
+        rewrite,
         always_open,
         well_known: well_known.unwrap_or_default(),
         limits,
@@ -310,6 +315,7 @@ fn upstream(value: &Value<'_>, report: &mut Report<'_>) -> Option<Upstream> {
         return Some(Upstream {
             tls: None,
             address: UpstreamAddress::Unix(address),
+            base: BasePath::default(),
             http2: false,
             proxy_protocol: None,
         });
@@ -323,8 +329,8 @@ fn upstream(value: &Value<'_>, report: &mut Report<'_>) -> Option<Upstream> {
             return None;
         }
     };
-    match address::authority(rest, port) {
-        Some(address) => Some(Upstream { tls, address, http2: false, proxy_protocol: None }),
+    match address::upstream(rest, port) {
+        Some((address, base)) => Some(Upstream { tls, address, base, http2: false, proxy_protocol: None }),
         None => {
             report.wrong(
                 value.span.clone(),
@@ -356,7 +362,13 @@ fn upstream_help(scheme: &str, rest: &str, port: u16) -> String {
     let name = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if name.len() < rest.len() && address::authority(name, port).is_some() {
         let meant = quoted(&format!("{scheme}://{name}"));
-        return format!("write {meant}: the request's own path goes to the upstream unchanged");
+        return match &rest[name.len()..] {
+            "/" => format!("write {meant}; `strip_prefix = true` takes the route's path from the request's"),
+            path if path.starts_with('/') && !path.contains(['?', '#']) => {
+                "the path of an upstream is plain: letters, digits and `-._~`, without escapes and `..`".to_owned()
+            }
+            _ => format!("write {meant}: an upstream has no query"),
+        };
     }
     let (host, written) = name.rsplit_once(':').unwrap_or((name, ""));
     if !written.is_empty() && address::authority(host, port).is_some() {
@@ -408,8 +420,20 @@ const LONGEST_NAME: usize = 64;
 /// Hosts, or paths, of one route.
 const MOST_PLACES: usize = 256;
 /// Keys about the upstreams of a route.
-const OF_UPSTREAMS: [&str; 10] =
-    ["http2", "ca", "proxy_protocol", "keep_host", "request", "limits", "verify", "quorum", "health", "guard"];
+const OF_UPSTREAMS: [&str; 12] = [
+    "strip_prefix",
+    "http2",
+    "ca",
+    "proxy_protocol",
+    "keep_host",
+    "request",
+    "rewrite_answers",
+    "limits",
+    "verify",
+    "quorum",
+    "health",
+    "guard",
+];
 /// Upstreams of one route.
 const MOST_UPSTREAMS: usize = 64;
 /// Bytes of an operator's own answer.

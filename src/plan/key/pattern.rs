@@ -31,8 +31,11 @@ pub(in crate::plan) const ENDPOINT: Pattern = Pattern::new(
     "replica-1:9901",
     r"^((http\+)?unix:/.+|(http://)?(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}/*)$",
 );
-pub(in crate::plan) const UPSTREAM: Pattern =
-    Pattern::new("upstream", "http://127.0.0.1:3000", r"^(unix:/.+|[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\s]+)$");
+pub(in crate::plan) const UPSTREAM: Pattern = Pattern::new(
+    "upstream",
+    "http://127.0.0.1:3000",
+    r"^(unix:/.+|[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\s]+(/[^/?#\s][^?#\s]*)?)$",
+);
 pub(in crate::plan) const HTTPS: Pattern = Pattern::new("`https` or `https:PORT`", "https", r"^https(:[0-9]{1,5})?$");
 pub(in crate::plan) const URL: Pattern =
     Pattern::new("URL", "https://example.com", r"^[Hh][Tt][Tt][Pp][Ss]?://[^/@?#\s]+[^\s]*$");

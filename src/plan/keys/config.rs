@@ -202,10 +202,18 @@ pub static ROUTE: Table = Table {
             "Prefix of the path, at segment boundaries. The longest prefix wins.",
         ),
         Key::new(
+            "strip_prefix",
+            Form::Either(&[Form::Bool, Form::Text(&PREFIX)]),
+            Absent::Means("the whole path goes on"),
+            "Prefix that is taken from the path before it goes to the upstream; `true` takes the route's `path`. The \
+             upstream is told by `X-Forwarded-Prefix`.",
+        ),
+        Key::new(
             "upstream",
             Form::OneOrArray(&Form::Text(&UPSTREAM), 1..=64),
             Absent::Means("one of `upstream` and `redirect` is required"),
-            "Service to forward to: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/PATH`. Several share the load.",
+            "Service to forward to: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/PATH`. A path, as in \
+             `http://HOST:PORT/app`, comes before that of each request. Several share the load.",
         ),
         Key::new(
             "redirect",
@@ -245,6 +253,13 @@ pub static ROUTE: Table = Table {
             Form::Table(&RESPONSE),
             Absent::Means("`response` above the tables"),
             "Fields of the answers that clients get, besides those above the tables.",
+        ),
+        Key::new(
+            "rewrite_answers",
+            Form::Bool,
+            Absent::Is("false"),
+            "Undoes what `strip_prefix` and the path of the upstream did, in `Location`, `Content-Location`, `Refresh` and \
+             the `Path` of `Set-Cookie`. For apps that do not know their place.",
         ),
         Key::new(
             "always_open",
@@ -379,6 +394,7 @@ pub static ROUTE: Table = Table {
     ],
     rules: &[
         Rule::OneOf(&["upstream", "redirect"]),
+        Rule::Needs("strip_prefix", "path"),
         Rule::Needs("ramp_group", "ramp"),
         Rule::Needs("quorum", "verify"),
     ],

@@ -33,6 +33,7 @@ use super::exchange::Exchange;
 use super::prepare;
 use super::replace;
 use super::respond;
+use super::rewrite::{Rewritten, rewritten};
 use super::tunnel::Tunnel;
 
 /// Result of starting a request.
@@ -95,6 +96,8 @@ pub(crate) struct UpstreamRequest {
     /// The host that the client asked for, or that the operator sets.
     host: HeaderValue,
     keep_host: bool,
+    /// The target, if the route rewrites it.
+    rewritten: Option<Box<Rewritten>>,
     /// The upstream of the current attempt.
     pool: Rc<Pool>,
     candidates: Candidates,
@@ -126,10 +129,17 @@ pub(crate) fn start(
         return forwarded.unsent(Error::NoUpstream, request);
     };
     let host = prepare::host(&request);
+    let rewritten = match rewritten(&forwarded.route().config, request.uri(), &host) {
+        Ok(rewritten) => rewritten,
+        Err(error) => return forwarded.unsent(error, request),
+    };
     let introduction = pool.upstream().proxy_protocol.map(|version| exchange.introduction(version, request.headers()));
     let (sent_host, keep_host) = prepare::sent_host(&forwarded.route().config, &host);
     let (mut request, hop, options) =
         prepare::request(exchange, (forwarded.route(), forwarded.limits()), &host, request);
+    if let Some(rewritten) = &rewritten {
+        rewritten.tell(request.headers_mut());
+    }
     if forwarded.pass == Pass::Bypassed {
         request.headers_mut().insert(X_MAINTENANCE, respond::BYPASS);
     }
@@ -142,6 +152,7 @@ pub(crate) fn start(
         hop,
         host: sent_host,
         keep_host,
+        rewritten,
         pool,
         candidates,
         lease: None,
@@ -364,6 +375,9 @@ impl UpstreamRequest {
     fn address(&self, request: &mut Request<RequestBody>) {
         let own = (!self.keep_host || self.host.is_empty()).then(|| prepare::authority_of(self.pool.upstream()));
         let host = own.as_ref().unwrap_or(&self.host);
+        if let Some(rewritten) = &self.rewritten {
+            *request.uri_mut() = rewritten.target(self.pool.upstream()).into();
+        }
         if self.pool.http2() {
             *request.version_mut() = Version::HTTP_2;
             *request.uri_mut() = prepare::absolute(self.pool.upstream(), host, request.uri());
@@ -419,6 +433,9 @@ impl UpstreamRequest {
         self.pool.answered_after(|| now.saturating_duration_since(self.options.at));
         let protocol = switched.then(|| response.headers().get(UPGRADE).cloned()).flatten();
         clean(&mut response, fields, self.hop.trailers);
+        if let Some(rewritten) = &self.rewritten {
+            rewritten.answer(response.headers_mut(), self.pool.upstream(), &self.host);
+        }
         // Before the proxy adds its own fields, which stay as they are.
         if let Some(changes) = record.changes.take() {
             changes.apply_to_answer(response.headers_mut());

@@ -17,6 +17,7 @@ mod redirect;
 mod replace;
 pub(crate) mod respond;
 pub(crate) mod response_context;
+mod rewrite;
 pub(crate) mod serve;
 mod site;
 pub(crate) mod tunnel;

@@ -26,8 +26,8 @@ const GUESSES: &[(&str, &str, &str)] = &[
     (TOP, "ssl_certificate = \"a.pem\"", "`tls` does that: write it under a `[[listen]]` line"),
     (LISTENER, "ssl_certificate_key = \"a.pem\"", "did you mean `tls`?"),
     (ROUTE, "ssl_protocols = \"TLSv1.3\"", "docs/beside.md#ciphers"),
-    (ROUTE, "client_max_body_size = \"20m\"", "`body_size` does that: write it under a `[limits]` line"),
-    (ROUTE, "proxy_read_timeout = \"60s\"", "`first_byte` does that: write it under a `[limits]` line"),
+    (ROUTE, "client_max_body_size = \"20m\"", "`body_size` does that: write it inside of `limits`"),
+    (ROUTE, "proxy_read_timeout = \"60s\"", "`first_byte` does that: write it inside of `limits`"),
     (ROUTE, "proxy_connect_timeout = \"5s\"", "`connect` does that"),
     (TOP, "worker_processes = \"auto\"", "did you mean `workers`?"),
     (TOP, "worker_connections = 1024", "`connections` does that: write it under a `[limits]` line"),
@@ -45,6 +45,8 @@ const GUESSES: &[(&str, &str, &str)] = &[
     (ROUTE, "fastcgi_pass = \"unix:/run/php.sock\"", "backsoon speaks HTTP to upstreams; "),
     (ROUTE, "error_page = \"502 /50x.html\"", "did you mean `errors`?"),
     (ROUTE, "allow = \"10.0.0.0/8\"", "who passes a closed route"),
+    (ROUTE, "stripPrefix = \"/app\"", "did you mean `strip_prefix`?"),
+    (ROUTE, "proxy_redirect = true", "did you mean `rewrite_answers`?"),
     (ROUTE, "rewrite = \"^/a /b\"", "does not rewrite by patterns"),
     (ROUTE, "return = 301", "answers nothing of its own"),
     (ROUTE, "proxy_http_version = \"1.1\"", "did you mean `http2`?"),
@@ -104,7 +106,7 @@ const GUESSES: &[(&str, &str, &str)] = &[
     (ROUTE, "tls_skip_verify = true", "name the root of your own"),
     (ROUTE, "cors = { origins = \"*\" }", "let the app do it"),
     (ROUTE, "waf = true", "inspects no content"),
-    (ROUTE, "body_size = \"1MB\"", "write it under a `[limits]` line"),
+    (ROUTE, "body_size = \"1MB\"", "write it inside of `limits`"),
     (ROUTE, "health = { get = \"/up\", interval = \"3s\", timeout = \"1s\" }", "did you mean `every`?"),
 ];
 

@@ -41,6 +41,14 @@ pub(super) static WORDS: &[(&str, Answer)] = &[
     ),
     ("route router routers sites site", Say("a route is written under a `[routes.NAME]` line")),
     (
+        "stripprefix strip_prefixes strip_path strip_path_prefix trim_prefix handle_path remove_prefix prefix_strip",
+        Key(&ROUTE, "strip_prefix"),
+    ),
+    (
+        "proxy_redirect proxy_cookie_path redirects_rewrite rewrite_location rewrite_redirects",
+        Key(&ROUTE, "rewrite_answers"),
+    ),
+    (
         "preserve_host pass_host_header proxy_preserve_host host_header pass_host preserve_host_header",
         Key(&ROUTE, "keep_host"),
     ),
@@ -194,7 +202,7 @@ pub(super) static WORDS: &[(&str, Answer)] = &[
     (
         "timeout timeouts deadline",
         Say(
-            "each step has its own time below `[limits]`: `connect`, `first_byte`, `upstream_read`, `body_read`, `write`",
+            "each step has its own time below `[limits]`, or in `limits` of a route: `connect`, `first_byte`, `upstream_read`, `body_read`, `write`",
         ),
     ),
     ("max_streams http2_max_concurrent_streams max_concurrent_streams", Key(&limits::TABLE, "h2_streams")),
