@@ -1,6 +1,7 @@
 //! The access log: its forms and fields, and a line for everything that was answered.
 
 use std::fs;
+use std::io::Read;
 
 use rustls::version::TLS12;
 use serde_json::Value;
@@ -144,4 +145,26 @@ async fn a_line_has_the_version_of_tls_and_the_name_that_was_asked_for() {
     patiently(stream.read_to_end(&mut answer)).await.unwrap();
     let line = lines(&backsoon, 1).remove(0);
     assert_eq!((&line["tls"], &line["sni"]), (&"TLSv1.2".into(), &"localhost".into()), "{line}");
+}
+
+#[test]
+fn an_answer_that_breaks_off_has_the_bytes_that_were_sent() {
+    let upstream = Upstream::handling(|connection| {
+        while connection.request().is_some() {
+            connection.send("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhello");
+        }
+    });
+    let backsoon = logging(&upstream, "");
+    let mut client = Client::connect(backsoon.address());
+    client.send("GET /web HTTP/1.1\r\nhost: a\r\n\r\n");
+    client.head();
+    let mut hello = [0; 5];
+    client.stream.read_exact(&mut hello).unwrap();
+    drop(client);
+    let line = lines(&backsoon, 1).remove(0);
+    assert_eq!(
+        (&line["error"], &line["status"], &line["bytes"]),
+        (&"aborted".into(), &200.into(), &5.into()),
+        "{line}"
+    );
 }

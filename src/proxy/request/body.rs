@@ -42,8 +42,6 @@ pub(crate) struct UpstreamBody {
     sliced: bool,
     /// Bytes for an HTTP/2 client that were read and not handed on yet.
     rest: Bytes,
-    /// Bytes handed on.
-    sent: u64,
     /// The time of the response's head, which is also that of a body that ends at once. `None` once the body may end
     /// later.
     came: Option<Instant>,
@@ -55,17 +53,8 @@ impl UpstreamBody {
     pub(crate) fn new(source: Source, lease: Lease, record: RequestRecord, timeout: Duration, now: Instant) -> Self {
         let (stall, rest) = (Stall::new(timeout, now), Bytes::new());
         let sliced = record.connection.http2.get();
-        let mut body = Self {
-            source,
-            lease: Some(lease),
-            record,
-            stall,
-            sliced,
-            rest,
-            sent: 0,
-            came: Some(now),
-            interrupted: false,
-        };
+        let mut body =
+            Self { source, lease: Some(lease), record, stall, sliced, rest, came: Some(now), interrupted: false };
         if body.source.is_end_stream() {
             body.complete();
         }
@@ -77,7 +66,7 @@ impl UpstreamBody {
         if let Some(lease) = self.lease.take() {
             let now = self.came.unwrap_or_else(Instant::now);
             lease.finish(now);
-            self.record.complete(self.sent, now);
+            self.record.complete(self.record.sent, now);
         }
     }
 
@@ -85,7 +74,7 @@ impl UpstreamBody {
         if self.sliced {
             self.record.in_flight.note_taken();
         }
-        if self.sent > 0 || self.sliced {
+        if self.record.sent > 0 || self.sliced {
             self.came = None;
         }
         if self.record.in_flight.interruption() != Interruption::None {
@@ -130,7 +119,7 @@ impl UpstreamBody {
             }
             Kind::Events => {
                 self.record.count_left();
-                self.record.complete(self.sent, Instant::now());
+                self.record.complete(self.record.sent, Instant::now());
                 self.interrupted = true;
                 Poll::Ready(None)
             }
@@ -170,7 +159,7 @@ impl UpstreamBody {
                 other
             }
         };
-        self.sent += frame.data_ref().map_or(0, |data| data.remaining() as u64);
+        self.record.sent += frame.data_ref().map_or(0, |data| data.remaining() as u64);
         if self.rest.is_empty() && self.source.is_end_stream() {
             self.complete();
         }

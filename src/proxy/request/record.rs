@@ -38,6 +38,8 @@ pub(crate) struct RequestRecord {
     pub(crate) started: Instant,
     /// The same, or the time of release if the request was held: the upstream is not charged for the wait before it.
     pub(crate) released: Instant,
+    /// Bytes of an upstream's body that were handed on.
+    pub(crate) sent: u64,
     /// The line for the access log, if this request is recorded.
     entry: Option<Box<Entry>>,
     /// The changes to the fields of the answer, if there are any.
@@ -69,6 +71,7 @@ impl RequestRecord {
             upload: None,
             started,
             released: started,
+            sent: 0,
             entry,
             changes: None,
             outcome: CallOutcome::Known,
@@ -337,7 +340,7 @@ impl RequestRecord {
     /// Ends the record because the route is down and the drain time is over.
     pub(crate) fn drained(&mut self) {
         self.count_drained(|cell| &cell.cut);
-        self.end(0, Instant::now());
+        self.end(self.sent, Instant::now());
     }
 
     /// Ends the record because the client had stalled while others waited for its upstream connection.
@@ -382,7 +385,7 @@ impl RequestRecord {
         if let Some(route) = &self.route {
             counted(&route.workers[self.worker.id]).increment();
             self.note(|entry| entry.error = Some(why));
-            self.end(0, Instant::now());
+            self.end(self.sent, Instant::now());
         }
     }
 
@@ -417,7 +420,7 @@ impl RequestRecord {
                 self.note(|entry| entry.error = Some("aborted"));
             }
         }
-        self.end(0, Instant::now());
+        self.end(self.sent, Instant::now());
     }
 
     fn note(&mut self, note: impl FnOnce(&mut Entry)) {
