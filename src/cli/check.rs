@@ -1,6 +1,6 @@
 //! `backsoon check`: reports every problem of the files that `run` would find.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::control::load::{self, Loaded};
 use crate::control::runtime_file;
 use crate::files::source::{self, ReadError};
-use crate::plan::config::OnMissing;
+use crate::plan::config::{OnMissing, Origin, Sources};
 use crate::plan::flags::{Odd, Switched, Window, switch_message};
 use crate::plan::problem::{Problem, quoted};
 
@@ -68,6 +68,7 @@ pub(super) fn run(args: &Check, streams: &mut Streams) -> Result<u8, Failure> {
     if loaded.flags_missing {
         streams.note(format_args!("there is no `{}`: nothing is flagged", loaded.config.maintenance.display()))?;
     }
+    tell_of_sources(&loaded.sources, streams)?;
     for page in finished_pages(&loaded) {
         streams.note(format_args!(
             "{page} has no placeholders, and is served as it stands; to show the words of the flag file, write `{{{{ title }}}}` \
@@ -101,6 +102,22 @@ fn unshown(switch: &Switched) -> String {
     let content = source::existence(Path::new(&switch.file)).ok();
     let note = content.and_then(|content| switch_message(&content.bytes).err());
     note.map(|note| format!("; {note}")).unwrap_or_default()
+}
+
+/// Tells which variables the config uses, without their values.
+fn tell_of_sources(sources: &Sources, streams: &mut Streams) -> Result<(), Failure> {
+    for origin in [Origin::Environment, Origin::Default] {
+        let of_origin = sources.variables.iter().filter(|(_, other)| **other == origin);
+        let names: Vec<String> = of_origin.map(|(name, _)| quoted(name)).collect();
+        let from = match origin {
+            Origin::Environment => "from the environment",
+            Origin::Default => "by their defaults",
+        };
+        if !names.is_empty() {
+            streams.note(format_args!("variables {from}: {}", names.join(", ")))?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the files of the pages that are served as they stand.
@@ -163,10 +180,13 @@ fn as_json(loaded: &Result<Loaded, Vec<Problem>>, streams: &mut Streams) -> Resu
                     })
                 })
                 .collect();
+            let variables = loaded.sources.variables.iter().map(|(name, origin)| (name.as_str(), origin.as_str()));
+            let variables: BTreeMap<&str, &str> = variables.collect();
             let value = json!({
                 "ok": true,
                 "summary": counted(loaded, Timestamp::now()),
                 "problems": loaded.warnings,
+                "variables": variables,
                 "finished_pages": finished_pages(loaded),
                 "flag_file": loaded.config.maintenance.display().to_string(),
                 "listeners": loaded.config.listen.len(),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::control::load;
 use crate::files::source;
-use crate::plan::config::Config;
+use crate::plan::config::{Config, Parsed};
 use crate::plan::encoding;
 use crate::plan::flags::{self, Flags};
 use crate::plan::problem::Problem;
@@ -45,7 +45,7 @@ impl FlagFile {
         let content = source::read(config_file)
             .content
             .map_err(|error| Failure::Problems(with_option(config_file, vec![Problem::in_file(config_file, error)])))?;
-        let (config, problems) = load::parse_config(config_file, &content);
+        let Parsed { config, problems, .. } = load::parse_config(config_file, &content);
         let config = config.ok_or(Failure::Problems(problems))?;
         Ok(Self { path: config.maintenance.clone(), config })
     }

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 
 use crate::files::{Change, Files};
 use crate::plan::compile::{self, Known};
-use crate::plan::config::{Config, OnMissing};
+use crate::plan::config::{Config, OnMissing, Parsed};
 use crate::plan::flags::{Flags, Reading, Stale};
 use crate::plan::page::Renderers;
 use crate::plan::problem::{Problem, Severity};
@@ -126,7 +126,7 @@ impl Inputs {
         if let Some(preview) = &preview {
             loaded = preview.adapt(loaded, &config_file, &mut files)?;
         }
-        let Loaded { config, flags, flags_missing, stale, materials, renderers, warnings } = loaded;
+        let Loaded { config, flags, flags_missing, stale, materials, renderers, warnings, .. } = loaded;
         log.set_level(config.log.level);
         if flags_missing {
             tracing::info!(path = %config.maintenance.display(), "no flag file: nothing is flagged");
@@ -281,7 +281,7 @@ impl Inputs {
 
     fn take_config(&mut self) -> Effect {
         let Ok(content) = self.files.settled(&self.config_file) else { return Effect::None };
-        let (config, mut problems) = load::parse_config(&self.config_file, &content);
+        let Parsed { config, mut problems, .. } = load::parse_config(&self.config_file, &content);
         self.waiting = None;
         let Some(mut config) = config else {
             self.watch();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::plan::compile::{Inputs, Known, Memory, compile};
-use crate::plan::config::{self, Config};
+use crate::plan::config::{self, Config, Parsed, Sources, Surroundings};
 use crate::plan::encoding;
 use crate::plan::flags::{self, Flags, Reading, Stale};
 use crate::plan::page::Renderers;
@@ -24,6 +24,8 @@ use crate::files::source::{self, Content, ReadError};
 pub(crate) struct Loaded {
     /// The config.
     pub config: Arc<Config>,
+    /// Sources of the config besides its file.
+    pub sources: Sources,
     /// The flag file.
     pub flags: Arc<Flags>,
     /// Entries of the flag file that can never act.
@@ -69,7 +71,7 @@ pub(crate) fn from(
     mut read: impl FnMut(&Path) -> Result<Content, ReadError>,
 ) -> Result<Loaded, Vec<Problem>> {
     let config_text = read(config_file).map_err(|error| vec![Problem::in_file(config_file, error)])?;
-    let (config, mut problems) = parse_config(config_file, &config_text);
+    let Parsed { config, mut problems, sources } = parse_config(config_file, &config_text);
     let Some(config) = config else {
         return Err(problems);
     };
@@ -104,6 +106,7 @@ pub(crate) fn from(
             renderers,
             flags: Arc::new(Flags { switched: switches::on(&config), ..flags }),
             config: Arc::new(config),
+            sources,
             stale,
             flags_missing,
             materials,
@@ -121,11 +124,12 @@ pub(crate) fn missing_flags(config_file: &Path, config: &Config, error: ReadErro
     Problem::in_file(config_file, message).help(help)
 }
 
-/// Parses a config file's content.
-pub(crate) fn parse_config(path: &Path, content: &Content) -> (Option<Config>, Vec<Problem>) {
+/// Parses a config file's content, with the environment of this process.
+pub(crate) fn parse_config(path: &Path, content: &Content) -> Parsed {
+    let mut surroundings = Surroundings { variable: &|name| std::env::var(name).ok() };
     match encoding::decode(path, &content.bytes) {
-        Ok(text) => config::parse(path, text),
-        Err(problem) => (None, vec![problem]),
+        Ok(text) => config::parse_in(path, text, &mut surroundings),
+        Err(problem) => Parsed { config: None, problems: vec![problem], sources: Sources::default() },
     }
 }
 

@@ -1,7 +1,7 @@
 //! Text cases: `tests/cases/**/*.case`, one case a file.
 //!
-//! A case consists of sections, each under a line `=== NAME`. The inputs are `config`, `flags`, `secret` (of every route
-//! that names a secret file), `now INSTANT`, `requests` and `course`. The expected sections are `problems`, `parsed`,
+//! A case consists of sections, each under a line `=== NAME`. The inputs are `config`, `environment` (lines `NAME=value`),
+//! `flags`, `secret` (of every route that names a secret file), `now INSTANT`, `requests` and `course`. The expected sections are `problems`, `parsed`,
 //! `verdicts` and `life`. A case without a config has [`CONFIG`]. A case without expected sections expects no problem.
 //! `UPDATE=1 cargo test --lib` rewrites the expected sections.
 //!
@@ -26,7 +26,7 @@ use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 
 use super::compile::{Inputs, Known, compile};
-use super::config::{self, Config, Policy};
+use super::config::{self, Config, Policy, Surroundings};
 use super::flags::{self, Parsed};
 use super::page::Renderers;
 use super::pass::Key;
@@ -89,7 +89,15 @@ impl Case {
 
     /// Parses the config.
     fn config(&self) -> (Option<Config>, Vec<Problem>) {
-        config::parse("backsoon.toml", self.section("config").as_deref().unwrap_or(CONFIG))
+        let environment = self.section("environment").unwrap_or_default();
+        let variable = |name: &str| {
+            let mut lines = environment.lines().filter_map(|line| line.split_once('='));
+            lines.find(|(other, _)| *other == name).map(|(_, value)| value.to_owned())
+        };
+        let text = self.section("config");
+        let text = text.as_deref().unwrap_or(CONFIG);
+        let parsed = config::parse_in("backsoon.toml", text, &mut Surroundings { variable: &variable });
+        (parsed.config, parsed.problems)
     }
 
     /// Parses the flags.

@@ -28,6 +28,7 @@ mod store;
 mod switch;
 mod template;
 mod values;
+mod variables;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -61,6 +62,7 @@ pub use status::{SITE_PATH, SitePlace, StatusConfig, StatusService};
 pub use store::{PostgresConfig, PostgresServer, PostgresTls, StoreConfig};
 pub use switch::Switch;
 pub use template::{ProgramFormat, ProgramTemplate};
+pub use variables::{Origin, Used};
 
 use super::path::{PathPattern, Prefix};
 use super::problem::Problem;
@@ -373,9 +375,39 @@ impl fmt::Display for Address {
     }
 }
 
-/// Parses a config. Problems name `file`, and paths in the text are resolved against its folder.
+/// World around the text of a config, by functions: parsing itself reads nothing.
+pub struct Surroundings<'s> {
+    /// Returns the value of a variable of the environment, if it is set.
+    pub variable: &'s dyn Fn(&str) -> Option<String>,
+}
+
+/// Outcome of parsing a config.
+#[derive(Debug)]
+pub struct Parsed {
+    /// Config, if no problem is an error.
+    pub config: Option<Config>,
+    /// Every problem, in the order of the text.
+    pub problems: Vec<Problem>,
+    /// Sources besides the file itself.
+    pub sources: Sources,
+}
+
+/// Sources of a config besides its own file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// Variables that its strings use.
+    pub variables: Used,
+}
+
+/// Parses a config that stands alone: no variable is set.
 ///
 /// Every problem of the text is collected, in the order of the text. A config is returned if none of them is an error.
 pub fn parse(file: impl AsRef<Path>, text: &str) -> (Option<Config>, Vec<Problem>) {
-    parse::config(file.as_ref(), text)
+    let parsed = parse_in(file, text, &mut Surroundings { variable: &|_| None });
+    (parsed.config, parsed.problems)
+}
+
+/// Parses a config. Problems name `file`, and paths in the text are resolved against its folder.
+pub fn parse_in(file: impl AsRef<Path>, text: &str, surroundings: &mut Surroundings<'_>) -> Parsed {
+    parse::config(file.as_ref(), text, surroundings)
 }

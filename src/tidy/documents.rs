@@ -99,7 +99,7 @@ fn misunderstood(example: &str) -> Option<String> {
 }
 
 /// Parts of messages about things that an example lacks.
-const LACKS: [&str; 2] = [" has no `", "the config has no "];
+const LACKS: [&str; 3] = [" has no `", "the config has no ", "the environment has no "];
 
 /// Returns true for Markdown, except for the page's template in Markdown.
 fn is_document(path: &Path) -> bool {

@@ -9,9 +9,11 @@ use bytes::Bytes;
 use crate::files::Judge;
 use crate::files::debounce::{Doubt, Hint};
 use crate::files::source::Content;
-use crate::plan::config::{self, Config};
+use crate::plan::config::Config;
 use crate::plan::flags;
 use crate::plan::problem::Problem;
+
+use super::super::load;
 
 /// Returns a judge of a config that compares with the one in force, and with the text that it comes from. A request to a
 /// route that is gone gets that of another one, or 404, whatever was flagged.
@@ -48,8 +50,7 @@ fn doubt(in_force: &Config, good: &[u8], hint: Hint, content: &Content) -> Doubt
 
 /// Returns true if a config is valid and lacks a route. A text with errors is refused anyway.
 fn drops_routes(in_force: &Config, content: &Content) -> bool {
-    let text = std::str::from_utf8(&content.bytes).ok();
-    let Some(config) = text.and_then(|text| config::parse(Path::new(""), text).0) else { return false };
+    let Some(config) = load::parse_config(Path::new(""), content).config else { return false };
     let kept: HashSet<&str> = config.routes.iter().map(|route| route.name.as_str()).collect();
     in_force.routes.iter().any(|route| !kept.contains(route.name.as_str()))
 }

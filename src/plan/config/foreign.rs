@@ -23,7 +23,7 @@ enum Answer {
     Key(&'static Table, &'static str),
     /// Key that does it, if the table of the word has it.
     Own(&'static str),
-    /// What would be right, in words.
+    /// Correction in words.
     Say(&'static str),
     /// Nothing here does it.
     Not(Lack),

@@ -282,6 +282,7 @@ pub(super) fn log(value: &Value<'_>, report: &mut Report<'_>) -> Log {
 /// Reads `"off"`, `"full"` or a share.
 fn access(value: &Value<'_>, report: &mut Report<'_>) -> Option<Access> {
     let share = match value.inner {
+        DeValue::String(text) if value.is_filled(report) && text.parse::<f64>().is_ok() => text.parse().ok(),
         DeValue::String(_) => return value.choice(&[("off", Access::Off), ("full", Access::Full)], report),
         DeValue::Float(share) => share.as_str().parse::<f64>().ok(),
         DeValue::Integer(share) => share.as_str().parse::<f64>().ok(),

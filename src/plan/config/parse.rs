@@ -10,31 +10,34 @@ use toml::de::{DeTable, DeValue};
 
 use super::super::keys;
 use super::super::limits::{self, Limits};
-use super::super::problem::{Problem, quoted};
+use super::super::problem::quoted;
 use super::super::read::{Report, Section, Value, document, in_order, no_hint};
 use super::errors::Inherited;
 use super::fields::Direction;
 use super::log::log;
 use super::notify::MailTable;
 use super::route_page::RoutePages;
+use super::variables::Filler;
 use super::{
-    Address, Config, Endpoint, Listen, MOST_REPLICAS, OnMissing, PageConfig, ProgramTemplate, RouteConfig,
-    StatusConfig, StoreConfig, TlsFiles, TrustedProxies,
+    Address, Config, Endpoint, Listen, MOST_REPLICAS, OnMissing, PageConfig, Parsed, ProgramTemplate, RouteConfig,
+    Sources, StatusConfig, StoreConfig, Surroundings, TlsFiles, TrustedProxies, Used,
 };
 use super::{address, fields, foreign, mail, notify, page, proxy_protocol, redirect, route, status, values};
 
 /// Parses a config.
-pub(super) fn config(file: &Path, text: &str) -> (Option<Config>, Vec<Problem>) {
+pub(super) fn config(file: &Path, text: &str, surroundings: &mut Surroundings<'_>) -> Parsed {
     let name = file.display().to_string();
     let mut report = Report::new(&name, text).beside(file).knowing(foreign::correction);
-    let Some(table) = document(text, &mut report) else {
-        let (_, problems) = report.finish(());
-        return (None, problems);
-    };
-    let mut top = Section::new(&keys::CONFIG, "the config", 0..0, &table);
-    let config = top_level(&mut top, &mut report);
-    top.finish(&mut report, misplaced);
-    report.finish(config)
+    let mut filler = Filler { lookup: surroundings.variable, used: Used::new() };
+    let config = document(text, &mut report).map(|table| {
+        let table = filler.table(table, (text, 0), &mut report);
+        let mut top = Section::new(&keys::CONFIG, "the config", 0..0, &table);
+        let config = top_level(&mut top, &mut report);
+        top.finish(&mut report, misplaced);
+        config
+    });
+    let (config, problems) = report.finish(config);
+    Parsed { config: config.flatten(), problems, sources: Sources { variables: filler.used } }
 }
 
 fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {

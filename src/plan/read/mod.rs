@@ -3,6 +3,7 @@
 //! A result counts only if no problem was reported. A bad value leaves its default, so that the rest of the file is
 //! still read.
 
+mod filled;
 mod notation;
 mod syntax;
 mod value;
@@ -20,29 +21,50 @@ use super::key::Table;
 use super::problem::{Lines as TextLines, Place, Problem, did_you_mean, quoted};
 use super::words;
 
+pub(super) use filled::{Fill, Filled};
 pub(super) use syntax::document;
 pub(super) use value::{Lines, Value};
 
 /// Function that returns the correction for an unknown key of a table.
 pub(super) type Correction = fn(&'static Table, &str) -> Option<String>;
 
-/// Collector of the problems of one file.
+/// Collector of the problems of one file, and of those that it includes.
+///
+/// Spans count through all of the texts: those of an included text begin where the last one ended.
 pub(super) struct Report<'t> {
-    file: &'t str,
+    /// Texts in the order in which they were added; the first is the file itself.
+    sources: Vec<Source<'t>>,
     /// Folder for relative paths in the file.
     folder: &'t Path,
-    lines: TextLines<'t>,
     /// Corrections for unknown keys that are known elsewhere.
     corrections: Correction,
+    filled: Filled,
     problems: Vec<Problem>,
     /// Number of problems after [`MOST_PROBLEMS`].
     unshown: usize,
 }
 
+/// Text with its file.
+struct Source<'t> {
+    file: &'t str,
+    /// Offset of the text in the spans.
+    base: usize,
+    #[allow(dead_code, reason = "for texts that are included")]
+    length: usize,
+    lines: TextLines<'t>,
+}
+
 impl<'t> Report<'t> {
     pub(super) fn new(file: &'t str, text: &'t str) -> Self {
-        let lines = TextLines::of(text);
-        Self { file, folder: Path::new(""), lines, corrections: |_, _| None, problems: Vec::new(), unshown: 0 }
+        let source = Source { file, base: 0, length: text.len(), lines: TextLines::of(text) };
+        Self {
+            sources: vec![source],
+            folder: Path::new(""),
+            corrections: |_, _| None,
+            filled: Filled::default(),
+            problems: Vec::new(),
+            unshown: 0,
+        }
     }
 
     /// Sets the corrections for unknown keys that are known elsewhere, which come before likeness.
@@ -55,6 +77,19 @@ impl<'t> Report<'t> {
         Self { folder: file.parent().unwrap_or(Path::new("")), ..self }
     }
 
+    /// Adds an included text, and returns the offset of its spans.
+    #[allow(dead_code, reason = "for texts that are included")]
+    pub(super) fn include(&mut self, file: &'t str, text: &'t str) -> usize {
+        let base = self.sources.last().map_or(0, |last| last.base + last.length + 1);
+        self.sources.push(Source { file, base, length: text.len(), lines: TextLines::of(text) });
+        base
+    }
+
+    /// Returns the strings that variables filled.
+    pub(super) fn filled(&mut self) -> &mut Filled {
+        &mut self.filled
+    }
+
     /// Resolves a path against the folder of the file.
     pub(super) fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
         self.folder.join(path)
@@ -62,27 +97,28 @@ impl<'t> Report<'t> {
 
     /// Adds an error without help.
     pub(super) fn error(&mut self, span: Range<usize>, message: impl Into<String>) {
-        self.push(Problem::error(self.file, message), span);
+        self.push(Problem::error("", message), span);
     }
 
     /// Adds an error with a correction.
     pub(super) fn wrong(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
-        self.push(Problem::error(self.file, message).help(help), span);
+        self.push(Problem::error("", message).help(help), span);
     }
 
     /// Adds a warning.
     pub(super) fn warn(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
-        self.push(Problem::warning(self.file, message).help(help), span);
+        self.push(Problem::warning("", message).help(help), span);
     }
 
     /// Adds a warning about what may well be meant.
     pub(super) fn advise(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
-        self.push(Problem::warning(self.file, message).help(help).expected(), span);
+        self.push(Problem::warning("", message).help(help).expected(), span);
     }
 
     /// Adds an error about the file as a whole.
     pub(super) fn whole(&mut self, message: impl Into<String>, help: impl Into<String>) {
-        self.problems.push(Problem::error(self.file, message).help(help));
+        let file = self.source(0).file;
+        self.problems.push(Problem::error(file, message).help(help));
     }
 
     /// Adds an error if a list holds more than a limit.
@@ -94,28 +130,41 @@ impl<'t> Report<'t> {
 
     /// Returns the place of a span.
     pub(super) fn place(&self, span: Range<usize>) -> Place {
-        self.lines.place(span)
+        let source = self.source(span.start);
+        source.lines.place(span.start.saturating_sub(source.base)..span.end.saturating_sub(source.base))
     }
 
     /// Returns the line of a span, as `file:line`.
     pub(super) fn line(&self, span: Range<usize>) -> String {
-        format!("{}:{}", self.file, self.place(span).line)
+        format!("{}:{}", self.source(span.start).file, self.place(span).line)
     }
 
     /// Returns the value if no problem refuses it, and all problems, in the order of the file.
     pub(super) fn finish<T>(mut self, value: T) -> (Option<T>, Vec<Problem>) {
         // An error is never among those that are not shown unless another one is.
         let refused = self.problems.iter().any(Problem::is_error);
-        self.problems.sort_by_key(|problem| problem.place.as_ref().map(|place| (place.line, place.column)));
+        let order = |file: &str| self.sources.iter().position(|source| source.file == file);
+        self.problems.sort_by_key(|problem| {
+            problem.place.as_ref().map(|place| (order(&problem.file), place.line, place.column))
+        });
         if self.unshown > 0 {
             let more = format!("{} more problems are not shown", self.unshown);
             let kind = if refused { Problem::error } else { Problem::warning };
-            self.problems.push(kind(self.file, more));
+            self.problems.push(kind(self.source(0).file, more));
         }
+        self.problems.iter_mut().for_each(|problem| self.filled.mask(problem));
         ((!refused).then_some(value), self.problems)
     }
 
+    fn source(&self, start: usize) -> &Source<'t> {
+        let next = self.sources.partition_point(|source| source.base <= start);
+        &self.sources[next.saturating_sub(1)]
+    }
+
     fn push(&mut self, problem: Problem, span: Range<usize>) {
+        if self.filled.is_broken(&span) {
+            return;
+        }
         if self.problems.len() >= MOST_PROBLEMS {
             self.unshown += 1;
             // An error takes the place of a warning: warnings alone refuse nothing.
@@ -123,8 +172,9 @@ impl<'t> Report<'t> {
             let Some(warning) = warning.filter(|_| problem.is_error()) else { return };
             self.problems.remove(warning);
         }
-        let place = self.place(span);
-        self.problems.push(problem.at(place));
+        let place = self.place(span.clone());
+        let file = self.source(span.start).file.to_owned();
+        self.problems.push(Problem { file, ..problem }.at(place));
     }
 }
 

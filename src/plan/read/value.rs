@@ -111,10 +111,19 @@ impl<'d> Value<'d> {
         Some(report.resolve(text))
     }
 
+    /// Returns true for a string with a variable in it. It may stand for a number, or for `true` and `false`, which have
+    /// no other way to come from a variable.
+    pub(in crate::plan) fn is_filled(&self, report: &Report<'_>) -> bool {
+        report.filled.has(&self.span)
+    }
+
     /// Reads `true` or `false`.
     pub(in crate::plan) fn boolean(&self, report: &mut Report<'_>) -> Option<bool> {
-        if let DeValue::Boolean(value) = self.inner {
-            return Some(*value);
+        match self.inner {
+            DeValue::Boolean(value) => return Some(*value),
+            DeValue::String(text) if text == "true" && self.is_filled(report) => return Some(true),
+            DeValue::String(text) if text == "false" && self.is_filled(report) => return Some(false),
+            _ => {}
         }
         let help = match self.inner {
             DeValue::String(text) if matches!(text.as_ref(), "true" | "false") => "write it without quotes",
@@ -126,17 +135,23 @@ impl<'d> Value<'d> {
 
     /// Reads a whole number within a range.
     pub(in crate::plan) fn count(&self, min: u64, max: u64, report: &mut Report<'_>) -> Option<u64> {
-        let DeValue::Integer(number) = self.inner else {
-            let help = match self.inner {
-                DeValue::String(text) if text.parse::<u64>().is_ok() => "write it without quotes".to_owned(),
-                _ => format!("write a number from {}", range(min, max)),
-            };
-            self.mistyped("a whole number", help, report);
-            return None;
+        let (value, written) = match self.inner {
+            DeValue::Integer(number) => (whole(number), number.to_string()),
+            DeValue::String(text) if self.is_filled(report) && text.parse::<u64>().is_ok() => {
+                (text.parse().ok(), text.to_string())
+            }
+            other => {
+                let help = match other {
+                    DeValue::String(text) if text.parse::<u64>().is_ok() => "write it without quotes".to_owned(),
+                    _ => format!("write a number from {}", range(min, max)),
+                };
+                self.mistyped("a whole number", help, report);
+                return None;
+            }
         };
-        let value = whole(number).filter(|value| (min..=max).contains(value));
+        let value = value.filter(|value| (min..=max).contains(value));
         if value.is_none() {
-            let message = format!("`{}` is out of range: {}", self.key, short(&number.to_string()));
+            let message = format!("`{}` is out of range: {}", self.key, short(&written));
             report.wrong(self.span.clone(), message, format!("it may be from {}", range(min, max)));
         }
         value
@@ -146,6 +161,9 @@ impl<'d> Value<'d> {
     pub(in crate::plan) fn size(&self, min: u64, max: u64, report: &mut Report<'_>) -> Option<u64> {
         let (value, written) = match self.inner {
             DeValue::Integer(number) => (whole(number), number.to_string()),
+            DeValue::String(text) if self.is_filled(report) && text.parse::<u64>().is_ok() => {
+                (text.parse().ok(), text.to_string())
+            }
             DeValue::String(text) => match bytes_of(text) {
                 Ok(bytes) => (Some(bytes), text.to_string()),
                 Err(help) => {

@@ -1,4 +1,4 @@
-//! What backsoon does not do, and what to put beside it. `docs/beside.md` says more about each.
+//! Tasks that backsoon leaves to others, and what to put beside it. `docs/beside.md` says more about each.
 
 /// Task of other proxies that backsoon leaves to others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
