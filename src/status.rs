@@ -380,6 +380,8 @@ pub(crate) struct UpstreamStatus {
 pub(crate) enum Role {
     /// The config.
     Config,
+    /// A file that the config includes.
+    Included,
     /// The flag file.
     Flags,
     /// A listener's certificate.
@@ -401,6 +403,7 @@ impl Role {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Config => "config",
+            Self::Included => "included",
             Self::Flags => "flags",
             Self::Certificate => "certificate",
             Self::Key => "key",

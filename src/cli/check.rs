@@ -117,6 +117,9 @@ fn tell_of_sources(sources: &Sources, streams: &mut Streams) -> Result<(), Failu
             streams.note(format_args!("variables {from}: {}", names.join(", ")))?;
         }
     }
+    if !sources.files.is_empty() {
+        streams.note(format_args!("included: {}", words::count(sources.files.len(), "file")))?;
+    }
     Ok(())
 }
 
@@ -187,6 +190,7 @@ fn as_json(loaded: &Result<Loaded, Vec<Problem>>, streams: &mut Streams) -> Resu
                 "summary": counted(loaded, Timestamp::now()),
                 "problems": loaded.warnings,
                 "variables": variables,
+                "included": loaded.sources.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>(),
                 "finished_pages": finished_pages(loaded),
                 "flag_file": loaded.config.maintenance.display().to_string(),
                 "listeners": loaded.config.listen.len(),

@@ -45,7 +45,7 @@ impl FlagFile {
         let content = source::read(config_file)
             .content
             .map_err(|error| Failure::Problems(with_option(config_file, vec![Problem::in_file(config_file, error)])))?;
-        let Parsed { config, problems, .. } = load::parse_config(config_file, &content);
+        let Parsed { config, problems, .. } = load::parse_config(config_file, &content, &mut load::Disk);
         let config = config.ok_or(Failure::Problems(problems))?;
         Ok(Self { path: config.maintenance.clone(), config })
     }
@@ -150,7 +150,7 @@ pub(super) fn with_option(config_file: &Path, mut problems: Vec<Problem>) -> Vec
         && problem.help.is_none()
         && Path::new(&problem.file) == config_file
     {
-        problem.help = Some("name the config with `--config FILE`; `backsoon demo` makes one to play with".to_owned());
+        problem.help = Some("name the config with `--config FILE`; `backsoon init` writes one".to_owned());
     }
     problems
 }

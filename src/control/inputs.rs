@@ -8,6 +8,7 @@ mod own_pages;
 mod pairs;
 mod refused_page;
 mod roles;
+mod sources;
 mod switches;
 
 use std::mem;
@@ -38,6 +39,7 @@ use super::startup::StartupSettings;
 use in_force::InForce;
 use pairs::Pairs;
 use refused_page::RefusedPage;
+use sources::ConfigSources;
 use switches::Switches;
 
 /// The inputs in force, and the files that they come from.
@@ -45,6 +47,7 @@ pub(super) struct Inputs {
     config_file: PathBuf,
     pub(super) files: Files,
     config: Arc<Config>,
+    sources: ConfigSources,
     flags: Arc<Flags>,
     /// Entries of the flags that can never act.
     stale: Stale,
@@ -122,11 +125,11 @@ impl Inputs {
         preview: Option<Preview>,
         log: LogHandle,
     ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
-        let mut loaded = load::from(&config_file, |path| files.settled(path))?;
+        let mut loaded = load::from(&config_file, &mut files)?;
         if let Some(preview) = &preview {
             loaded = preview.adapt(loaded, &config_file, &mut files)?;
         }
-        let Loaded { config, flags, flags_missing, stale, materials, renderers, warnings, .. } = loaded;
+        let Loaded { config, sources, flags, flags_missing, stale, materials, renderers, warnings } = loaded;
         log.set_level(config.log.level);
         if flags_missing {
             tracing::info!(path = %config.maintenance.display(), "no flag file: nothing is flagged");
@@ -136,6 +139,7 @@ impl Inputs {
             files,
             startup: StartupSettings::of(&config),
             config,
+            sources: ConfigSources { in_force: sources.clone(), read: sources },
             flags,
             stale,
             known: Known { secrets: materials.secrets.clone(), ..Known::default() },
@@ -250,6 +254,7 @@ impl Inputs {
                 Change::Accepted(path) if *path == self.config.maintenance => touched.flags = true,
                 // The content is the same as before. For the flag file that matters, see `follow`.
                 Change::Restored(path) if *path == self.config_file || *path == self.config.maintenance => {}
+                Change::Accepted(path) if self.sources.has(path) => touched.config = true,
                 Change::Accepted(path) | Change::Restored(path) => {
                     touched.config |= waiting;
                     touched.pages |= pages.contains(path);
@@ -281,14 +286,14 @@ impl Inputs {
 
     fn take_config(&mut self) -> Effect {
         let Ok(content) = self.files.settled(&self.config_file) else { return Effect::None };
-        let Parsed { config, mut problems, .. } = load::parse_config(&self.config_file, &content);
+        let Parsed { config, mut problems, sources } = load::parse_config(&self.config_file, &content, &mut self.files);
+        self.sources.read = sources;
         self.waiting = None;
         let Some(mut config) = config else {
             self.watch();
             return self.refuse(&self.config_file.clone(), problems);
         };
-        let doubt = self.files.get(&self.config_file).map(|state| state.doubt).unwrap_or_default();
-        if let Some(refusal) = judge::config::refusal(&self.config_file, doubt) {
+        if let Some(refusal) = self.doubted_config() {
             self.watch();
             return self.refuse(&self.config_file.clone(), vec![refusal]);
         }
@@ -304,6 +309,7 @@ impl Inputs {
                 problems.extend(certs::exposed(&config));
                 problems.extend(self.startup.changed_by(&config, &self.config_file));
                 self.trial.forget();
+                self.sources.in_force = self.sources.read.clone();
                 self.set_config(config, problems);
                 self.set_renderers(renderers, checked);
                 self.set_materials(materials);
@@ -351,7 +357,7 @@ impl Inputs {
         self.findings.set(self.config_file.clone(), problems);
         self.log.set_level(config.log.level);
         self.config = Arc::new(config);
-        self.take_content(&self.config_file.clone());
+        self.take_config_content();
         self.judge_config();
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::plan::compile::{Inputs, Known, Memory, compile};
-use crate::plan::config::{self, Config, Parsed, Sources, Surroundings};
+use crate::plan::config::{self, Config, Include, Included, Parsed, Sources, Surroundings};
 use crate::plan::encoding;
 use crate::plan::flags::{self, Flags, Reading, Stale};
 use crate::plan::page::Renderers;
@@ -17,7 +17,8 @@ use crate::plan::snapshot::Snapshot;
 
 use super::certs::{self, Materials};
 use super::{pages, switches};
-use crate::files::source::{self, Content, ReadError};
+use crate::files::source::{self, Content, Hash, ReadError};
+use crate::files::{Files, Kind, listing};
 
 /// Contents of all files, parsed and checked.
 #[derive(Clone, Debug)]
@@ -59,24 +60,21 @@ impl Loaded {
 /// # Errors
 /// All problems including warnings, if at least one is an error.
 pub(crate) fn once(config_file: &Path) -> Result<Loaded, Vec<Problem>> {
-    from(config_file, |path| source::read(path).content)
+    from(config_file, &mut Disk)
 }
 
-/// Loads with the caller's reader.
+/// Loads by a reader.
 ///
 /// # Errors
 /// The same as those of [`once`].
-pub(crate) fn from(
-    config_file: &Path,
-    mut read: impl FnMut(&Path) -> Result<Content, ReadError>,
-) -> Result<Loaded, Vec<Problem>> {
-    let config_text = read(config_file).map_err(|error| vec![Problem::in_file(config_file, error)])?;
-    let Parsed { config, mut problems, sources } = parse_config(config_file, &config_text);
+pub(crate) fn from(config_file: &Path, reader: &mut impl Reader) -> Result<Loaded, Vec<Problem>> {
+    let config_text = reader.file(config_file).map_err(|error| vec![Problem::in_file(config_file, error)])?;
+    let Parsed { config, mut problems, sources } = parse_config(config_file, &config_text, reader);
     let Some(config) = config else {
         return Err(problems);
     };
     let flag_file = &config.maintenance;
-    let (flags, flags_missing) = match read(flag_file) {
+    let (flags, flags_missing) = match reader.file(flag_file) {
         Ok(content) => {
             let reading = Reading { now: Timestamp::now(), before: None };
             let (flags, found) = parse_flags(flag_file, &content, &config, reading);
@@ -89,14 +87,14 @@ pub(crate) fn from(
             (None, false)
         }
     };
-    let materials = certs::materials(config_file, &config, &mut read);
+    let materials = certs::materials(config_file, &config, |path| reader.file(path));
     let (materials, found) =
         materials.map_or_else(|problems| (None, problems), |materials| (Some(materials), Vec::new()));
     problems.extend(found);
     problems.extend(certs::exposed(&config));
     problems.extend(super::notify::unrunnable(config_file, &config));
     problems.extend(super::subscribers::unmailable(config_file, &config));
-    let (renderers, found) = pages::renderers(config_file, &config, &mut read);
+    let (renderers, found) = pages::renderers(config_file, &config, |path| reader.file(path));
     problems.extend(found);
     let found = switches::problems(config_file, &config, |_| false);
     let told = found.iter().all(|problem| problem.severity != Severity::Error);
@@ -124,13 +122,96 @@ pub(crate) fn missing_flags(config_file: &Path, config: &Config, error: ReadErro
     Problem::in_file(config_file, message).help(help)
 }
 
-/// Parses a config file's content, with the environment of this process.
-pub(crate) fn parse_config(path: &Path, content: &Content) -> Parsed {
-    let mut surroundings = Surroundings { variable: &|name| std::env::var(name).ok() };
+/// Place that files are read from.
+pub(crate) trait Reader {
+    /// Reads a file.
+    fn file(&mut self, path: &Path) -> Result<Content, ReadError>;
+
+    /// Lists the files that a pattern matches.
+    fn listing(&mut self, pattern: &Path) -> Result<Content, ReadError>;
+}
+
+/// The disk, as it is now.
+pub(crate) struct Disk;
+
+impl Reader for Disk {
+    fn file(&mut self, path: &Path) -> Result<Content, ReadError> {
+        source::read(path).content
+    }
+
+    fn listing(&mut self, pattern: &Path) -> Result<Content, ReadError> {
+        listing::read(pattern).content
+    }
+}
+
+/// Watched files, as they settled. What is read is watched from then on.
+impl Reader for Files {
+    fn file(&mut self, path: &Path) -> Result<Content, ReadError> {
+        self.settled(path)
+    }
+
+    fn listing(&mut self, pattern: &Path) -> Result<Content, ReadError> {
+        self.listed(pattern)
+    }
+}
+
+/// Parses a config file's content, with the environment of this process and the files that it includes.
+pub(crate) fn parse_config(path: &Path, content: &Content, reader: &mut impl Reader) -> Parsed {
+    let mut include = |include: &Include| included(include, reader);
+    let mut surroundings = Surroundings { variable: &|name| std::env::var(name).ok(), include: &mut include };
     match encoding::decode(path, &content.bytes) {
         Ok(text) => config::parse_in(path, text, &mut surroundings),
         Err(problem) => Parsed { config: None, problems: vec![problem], sources: Sources::default() },
     }
+}
+
+fn included(include: &Include, reader: &mut impl Reader) -> Vec<Included> {
+    let files = match include {
+        Include::File(path) => vec![path.clone()],
+        Include::Matching(pattern) => {
+            reader.listing(pattern).map(|listing| listing::files(pattern, &listing)).unwrap_or_default()
+        }
+    };
+    let files = files.into_iter().filter_map(|file| {
+        let text = match reader.file(&file) {
+            // A file that went between the look at the folder and this one does not match any more.
+            Err(ReadError::Missing) if matches!(include, Include::Matching(_)) => return None,
+            Err(error) => Err(error.to_string()),
+            Ok(content) => {
+                encoding::decode(&file, &content.bytes).map(str::to_owned).map_err(|problem| problem.message)
+            }
+        };
+        Some(Included { file, text })
+    });
+    files.collect()
+}
+
+/// Returns what is to be watched for the files that a config includes.
+pub(crate) fn sources_of(sources: &Sources) -> Vec<(PathBuf, Kind)> {
+    let kind = |include: &Include| match include {
+        Include::File(_) => Kind::Content,
+        Include::Matching(_) => Kind::Listing,
+    };
+    let includes = sources.includes.iter().map(|include| (include.path().to_owned(), kind(include)));
+    includes.chain(sources.files.iter().map(|file| (file.clone(), Kind::Content))).collect()
+}
+
+/// Returns the hash of a config with all that it includes. Without that, it is the one of its file.
+pub(crate) fn whole_hash(config: Hash, included: impl IntoIterator<Item = Hash>) -> Hash {
+    let mut included = included.into_iter().peekable();
+    if included.peek().is_none() {
+        return config;
+    }
+    let all: Vec<u8> = std::iter::once(config).chain(included).flat_map(|hash| hash.0).collect();
+    Hash::of(&all)
+}
+
+/// Returns the hash of a config on disk with all that it includes.
+pub(crate) fn hash_on_disk(config_file: &Path) -> Option<Hash> {
+    let content = source::read(config_file).content.ok()?;
+    let sources = parse_config(config_file, &content, &mut Disk).sources;
+    let included = sources.files.iter().filter_map(|file| Some(source::read(file).content.ok()?.hash));
+    Some(whole_hash(content.hash, included))
 }
 
 /// Parses a flag file's content. Reports routes that the config does not have, and entries that can never act.

@@ -7,6 +7,7 @@
 pub(crate) mod author;
 pub(crate) mod debounce;
 mod links;
+pub(crate) mod listing;
 pub(crate) mod source;
 pub(crate) mod watch;
 #[cfg(feature = "proxy")]
@@ -73,6 +74,9 @@ pub(crate) enum Kind {
     Content,
     /// Existence. The content is an addition, and is taken as it is found.
     Existence,
+    /// Names of the files that the last part of the path matches as a pattern.
+    #[cfg(feature = "proxy")]
+    Listing,
 }
 
 /// A judge of new contents: says whether one takes away what is in force.
@@ -332,8 +336,8 @@ impl Files {
 #[cfg(feature = "proxy")]
 impl Files {
     /// Watches a file that was not watched. The present content counts.
-    fn load_new(&mut self, path: &Path) {
-        let entry = Entry::new(path, Kind::Content, self.options.timing);
+    fn load_new(&mut self, path: &Path, kind: Kind) {
+        let entry = Entry::new(path, kind, self.options.timing);
         self.entries.insert(path.to_path_buf(), entry);
         self.arm();
         self.start(path);
@@ -344,8 +348,20 @@ impl Files {
     /// # Errors
     /// The error of the file, if there never was a content.
     pub(crate) fn settled(&mut self, path: &Path) -> Result<Content, ReadError> {
+        self.content(path, Kind::Content)
+    }
+
+    /// Returns the last settled listing of the files that a pattern matches. It is watched like a file.
+    ///
+    /// # Errors
+    /// The error of the folder, if it never could be listed.
+    pub(crate) fn listed(&mut self, pattern: &Path) -> Result<Content, ReadError> {
+        self.content(pattern, Kind::Listing)
+    }
+
+    fn content(&mut self, path: &Path, kind: Kind) -> Result<Content, ReadError> {
         if !self.entries.contains_key(path) {
-            self.load_new(path);
+            self.load_new(path, kind);
         }
         let state = self.get(path).ok_or(ReadError::Missing)?;
         state.content.clone().ok_or(state.error.unwrap_or(ReadError::Missing))
@@ -398,6 +414,8 @@ impl Kind {
         match self {
             Self::Content => source::read(path),
             Self::Existence => Found { content: source::existence(path), unlinked: false },
+            #[cfg(feature = "proxy")]
+            Self::Listing => listing::read(path),
         }
     }
 
@@ -406,6 +424,8 @@ impl Kind {
     fn timing(self, timing: Timing) -> Timing {
         match self {
             Self::Content => timing,
+            #[cfg(feature = "proxy")]
+            Self::Listing => timing,
             Self::Existence => Timing { quiet: Duration::ZERO, gone: timing.lifts, ..timing },
         }
     }

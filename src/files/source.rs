@@ -34,7 +34,7 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    fn new(bytes: Vec<u8>, file: FileId, trace: Trace) -> Self {
+    pub(super) fn new(bytes: Vec<u8>, file: FileId, trace: Trace) -> Self {
         let hash = Hash::of(&bytes);
         Self { bytes: bytes.into(), hash, loaded: SystemTime::now(), file, trace }
     }

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use super::debounce::Hint;
 use super::links::PathChain;
+use super::listing;
 
 /// The way in which changes are noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,6 +222,8 @@ struct Shared {
 #[derive(Default)]
 struct Table {
     names: HashMap<PathBuf, Name>,
+    /// Names with a `*`, by their directory: events on the names that they match are theirs.
+    patterns: HashMap<PathBuf, Vec<PathBuf>>,
     /// Directories that were renamed into place, and whose watches are still those of the directories before them.
     replaced: BTreeSet<PathBuf>,
     pending: PendingEvents,
@@ -323,6 +326,7 @@ impl Table {
     fn set_names(&mut self, chains: &[&PathChain]) -> BTreeSet<PathBuf> {
         let mut all = BTreeSet::new();
         self.names.clear();
+        self.patterns.clear();
         for chain in chains {
             self.add_names(chain);
             all.extend(chain.dirs());
@@ -340,10 +344,25 @@ impl Table {
             name.dir_only = false;
             name.leads_on |= chain.links.contains(path);
         }
+        let is_pattern = chain.end.file_name().is_some_and(|name| name.as_encoded_bytes().contains(&b'*'));
+        if let Some(dir) = chain.end.parent().filter(|_| is_pattern) {
+            let patterns = self.patterns.entry(dir.to_path_buf()).or_default();
+            if !patterns.contains(&chain.end) {
+                patterns.push(chain.end.clone());
+            }
+        }
     }
 
-    /// Notes an event on a name. Returns true if anybody needs to know.
+    /// Notes an event on a name, and on the patterns that it matches. Returns true if anybody needs to know.
     fn note(&mut self, event: &EventKind, path: &Path) -> bool {
+        let patterns = path.parent().and_then(|dir| self.patterns.get(dir)).cloned().unwrap_or_default();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let matching = patterns.iter().filter(|pattern| *pattern != path && listing::matches(pattern, name));
+        let noted = matching.fold(false, |noted, pattern| self.note_name(event, pattern) | noted);
+        self.note_name(event, path) | noted
+    }
+
+    fn note_name(&mut self, event: &EventKind, path: &Path) -> bool {
         let Some(name) = self.names.get(path) else { return false };
         let moved = NameEvent::is_move(event);
         if name.dir_only && !moved {

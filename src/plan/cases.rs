@@ -1,6 +1,7 @@
 //! Text cases: `tests/cases/**/*.case`, one case a file.
 //!
 //! A case consists of sections, each under a line `=== NAME`. The inputs are `config`, `environment` (lines `NAME=value`),
+//! `file NAME` (which the config may include),
 //! `flags`, `secret` (of every route that names a secret file), `now INSTANT`, `requests` and `course`. The expected sections are `problems`, `parsed`,
 //! `verdicts` and `life`. A case without a config has [`CONFIG`]. A case without expected sections expects no problem.
 //! `UPDATE=1 cargo test --lib` rewrites the expected sections.
@@ -26,7 +27,7 @@ use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 
 use super::compile::{Inputs, Known, compile};
-use super::config::{self, Config, Policy, Surroundings};
+use super::config::{self, Config, Include, Included, Policy, Surroundings};
 use super::flags::{self, Parsed};
 use super::page::Renderers;
 use super::pass::Key;
@@ -96,8 +97,26 @@ impl Case {
         };
         let text = self.section("config");
         let text = text.as_deref().unwrap_or(CONFIG);
-        let parsed = config::parse_in("backsoon.toml", text, &mut Surroundings { variable: &variable });
+        let mut include = |include: &Include| self.included(include);
+        let mut surroundings = Surroundings { variable: &variable, include: &mut include };
+        let parsed = config::parse_in("backsoon.toml", text, &mut surroundings);
         (parsed.config, parsed.problems)
+    }
+
+    /// Returns the file of a name, or all files with the ending of a pattern.
+    fn included(&self, include: &Include) -> Vec<Included> {
+        let files = self.sections.iter().filter_map(|(section, text)| Some((section.strip_prefix("file ")?, text)));
+        let has = |file: &str| match include {
+            Include::File(path) => path == Path::new(file),
+            Include::Matching(path) => Path::new(file).parent() == path.parent(),
+        };
+        let found = files.filter(|(file, _)| has(file));
+        let mut included: Vec<_> =
+            found.map(|(file, text)| Included { file: file.into(), text: Ok(text.clone()) }).collect();
+        if let (Include::File(path), true) = (include, included.is_empty()) {
+            included.push(Included { file: path.clone(), text: Err("there is no such file".to_owned()) });
+        }
+        included
     }
 
     /// Parses the flags.

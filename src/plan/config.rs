@@ -9,6 +9,7 @@ mod errors;
 mod fields;
 mod foreign;
 mod guard;
+mod include;
 mod kind;
 mod log;
 mod mail;
@@ -47,6 +48,7 @@ pub use endpoint::{ENDPOINT_HELP, Endpoint, MOST_REPLICAS};
 pub use errors::{ErrorStatus, Errors};
 pub use fields::{FieldAction, FieldChange, FieldChanges, FieldText, Piece, Reach, Variable};
 pub use guard::{Bound, Guard, HANGS, Latency, Measurement, OnBreach, Readiness};
+pub use include::{Include, Included};
 pub use kind::EventKind;
 pub use log::{Access, Log, LogField, LogFields, LogFormat, LogLevel};
 pub use mail::{DkimConfig, MailConfig, MailLogin, MailServer, MailTls, Mailbox, is_address};
@@ -379,6 +381,8 @@ impl fmt::Display for Address {
 pub struct Surroundings<'s> {
     /// Returns the value of a variable of the environment, if it is set.
     pub variable: &'s dyn Fn(&str) -> Option<String>,
+    /// Returns the files that are included, sorted: one by name, even if it cannot be read, and any number by pattern.
+    pub include: &'s mut dyn FnMut(&Include) -> Vec<Included>,
 }
 
 /// Outcome of parsing a config.
@@ -397,13 +401,24 @@ pub struct Parsed {
 pub struct Sources {
     /// Variables that its strings use.
     pub variables: Used,
+    /// Names and patterns of files that are included.
+    pub includes: Vec<Include>,
+    /// Files that are included, each once.
+    pub files: Vec<PathBuf>,
 }
 
-/// Parses a config that stands alone: no variable is set.
+impl Sources {
+    /// Returns every path whose change may change the config.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.includes.iter().map(Include::path).chain(self.files.iter().map(PathBuf::as_path))
+    }
+}
+
+/// Parses a config that stands alone: no variable is set, and nothing is there to be included.
 ///
 /// Every problem of the text is collected, in the order of the text. A config is returned if none of them is an error.
 pub fn parse(file: impl AsRef<Path>, text: &str) -> (Option<Config>, Vec<Problem>) {
-    let parsed = parse_in(file, text, &mut Surroundings { variable: &|_| None });
+    let parsed = parse_in(file, text, &mut Surroundings { variable: &|_| None, include: &mut |_| Vec::new() });
     (parsed.config, parsed.problems)
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::control::load;
 use crate::plan::flags::{self, Flags};
 use crate::plan::problem::quoted;
 use crate::plan::snapshot::Phase;
@@ -15,7 +16,7 @@ use crate::status::{FileStatus, ProblemStatus, Role, RouteStatus, Status};
 use super::super::admin::Answer;
 use super::super::remains;
 use super::super::words::{self, harmless};
-use super::{Claim, Disk, Wish, Word, hash};
+use super::{Claim, Disk, Wish, Word};
 
 /// Reason why an edit is not in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,7 +233,7 @@ pub(super) fn config_differs(config: &Path, status: &Status) -> Option<bool> {
     if own != theirs {
         return None;
     }
-    let disk = hash(&fs::read(&own).ok()?);
+    let disk = load::hash_on_disk(config)?.to_string();
     let in_force = file.in_force.as_ref().map(|in_force| in_force.hash.as_str());
     let in_force = in_force.or(file.hash.as_deref().filter(|_| file.is_good()));
     Some(in_force != Some(disk.as_str()))
@@ -244,6 +245,7 @@ const SMALLEST_SKEW: SignedDuration = SignedDuration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use super::super::super::remains::Asked;
+    use super::super::hash;
     use super::*;
     use crate::plan::flags::Mode;
     use crate::status::{InForceStatus, PendingStatus};

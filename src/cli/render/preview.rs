@@ -11,7 +11,7 @@ use tokio::runtime::LocalOptions;
 
 use crate::control::load;
 use crate::control::preview::Preview;
-use crate::files::{self, Files};
+use crate::files::{self, Files, Kind};
 use crate::plan::config::{
     Access, Address, Config, Errors, HostPattern, Listen, PageConfig, Policy, RouteConfig, Upstream, UpstreamAddress,
     WellKnown,
@@ -81,10 +81,11 @@ pub(super) fn watch(config_file: &Path, mut again: impl FnMut() -> Result<(), Fa
     runtime.map_err(Failure::Internal)?.block_on(async {
         let mut files = Files::new(files::Options::default());
         loop {
-            let named = load::once(config_file).map(|loaded| load::files_of(&loaded.config));
             // A config with errors names no files, so the files named before stay watched.
-            if let Ok(named) = named {
-                files.set(named.into_iter().chain([config_file.to_owned()]));
+            if let Ok(loaded) = load::from(config_file, &mut files) {
+                let named = load::files_of(&loaded.config).into_iter().chain([config_file.to_owned()]);
+                let named = named.map(|file| (file, Kind::Content));
+                files.set_all(named.chain(load::sources_of(&loaded.sources)));
             }
             files.next().await;
             again()?;

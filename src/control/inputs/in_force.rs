@@ -92,17 +92,13 @@ impl Inputs {
         self.files.set_judge(flag_file, judge);
     }
 
-    /// Has the config's next contents compared with what is in force.
-    pub(super) fn judge_config(&mut self) {
-        let good = self.files.get(&self.config_file).and_then(|state| Some(state.content.as_ref()?.bytes.clone()));
-        let judge = judge::config::of(Arc::clone(&self.config), good.unwrap_or_default());
-        self.files.set_judge(&self.config_file, judge);
-    }
-
     /// Notes that everything that was read at the start is in force.
     pub(super) fn take_all(&mut self) {
         let files = self.watched();
         files.iter().for_each(|(file, _)| self.take_content(file));
+        // The hash of the config is that of all it includes.
+        self.in_force.forget(&self.config_file.clone());
+        self.take_config_content();
         self.judge_flags();
         self.judge_config();
     }

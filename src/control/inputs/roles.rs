@@ -46,17 +46,22 @@ impl Inputs {
         files.push(self.config_file.clone());
         if let Some(waiting) = &self.waiting {
             files.extend(load::files_of(waiting));
-            files.sort_unstable();
-            files.dedup();
         }
         let configs = [Some(&*self.config), self.waiting.as_ref()].into_iter().flatten();
         let switches = configs.flat_map(switches::files_of).map(|file| (file.clone(), Kind::Existence));
-        files.into_iter().map(|file| (file, Kind::Content)).chain(switches).collect()
+        let sources = [&self.sources.in_force, &self.sources.read].into_iter().flat_map(load::sources_of);
+        let files = files.into_iter().map(|file| (file, Kind::Content));
+        let mut watched: Vec<_> = files.chain(sources).chain(switches).collect();
+        // The first of two kinds wins.
+        watched.sort_by(|(one, _), (other, _)| one.cmp(other));
+        watched.dedup_by(|(one, _), (other, _)| one == other);
+        watched
     }
 
     /// Reports the files and their problems.
     pub(in crate::control) fn report(&self) -> Report {
-        let there = |path: &PathBuf| !((self.is_optional(path) || self.is_switch(path)) && self.files.is_missing(path));
+        let absent = |path: &Path| (self.is_optional(path) || self.is_switch(path)) && self.files.is_missing(path);
+        let there = |path: &PathBuf| !absent(path) && !self.sources.is_pattern(path);
         let files = self.watched().into_iter().map(|(path, _)| path).filter(there).map(|path| self.file_status(&path));
         let (watching, problem) = watching(self.files.watching());
         Report {
@@ -104,7 +109,9 @@ impl Inputs {
             Wait::Doubt(doubt) if self.role(path) == Role::Flags => {
                 format!("{}; {}", judge::reason(doubt), judge::help(doubt))
             }
-            Wait::Doubt(doubt) if self.role(path) == Role::Config => judge::config::reason(doubt).to_owned(),
+            Wait::Doubt(doubt) if matches!(self.role(path), Role::Config | Role::Included) => {
+                judge::config::reason(doubt).to_owned()
+            }
             Wait::Doubt(doubt) => judge::reason(doubt).to_owned(),
         };
         Some(PendingStatus { since: Timestamp::try_from(pending.since).ok(), why })
@@ -112,6 +119,9 @@ impl Inputs {
 
     /// Returns the hash of a file's content, except of a secret, since guesses could be checked against it.
     pub(super) fn hash(&self, path: &Path) -> Option<String> {
+        if *path == self.config_file {
+            return self.config_hash();
+        }
         let content = self.files.get(path)?.content.as_ref()?;
         (self.role(path) != Role::Secret).then(|| content.hash.to_string())
     }
@@ -134,6 +144,9 @@ impl Inputs {
         }
         if *path == self.config.maintenance {
             return Role::Flags;
+        }
+        if self.sources.is_included(path) {
+            return Role::Included;
         }
         let configs = [Some(&*self.config), self.waiting.as_ref()].into_iter().flatten();
         if self.is_switch(path) {

@@ -20,24 +20,30 @@ use super::route_page::RoutePages;
 use super::variables::Filler;
 use super::{
     Address, Config, Endpoint, Listen, MOST_REPLICAS, OnMissing, PageConfig, Parsed, ProgramTemplate, RouteConfig,
-    Sources, StatusConfig, StoreConfig, Surroundings, TlsFiles, TrustedProxies, Used,
+    StatusConfig, StoreConfig, Surroundings, TlsFiles, TrustedProxies, Used,
 };
-use super::{address, fields, foreign, mail, notify, page, proxy_protocol, redirect, route, status, values};
+use super::{address, fields, foreign, include, mail, notify, page, proxy_protocol, redirect, route, status, values};
 
 /// Parses a config.
 pub(super) fn config(file: &Path, text: &str, surroundings: &mut Surroundings<'_>) -> Parsed {
     let name = file.display().to_string();
+    let (texts, mut sources);
     let mut report = Report::new(&name, text).beside(file).knowing(foreign::correction);
     let mut filler = Filler { lookup: surroundings.variable, used: Used::new() };
-    let config = document(text, &mut report).map(|table| {
-        let table = filler.table(table, (text, 0), &mut report);
+    let table = document(text, &mut report).map(|table| filler.table(table, (text, 0), &mut report));
+    (sources, texts) = include::fetch((file, table.as_ref()), surroundings, &mut report);
+    // The texts live longer than what is parsed from here on, and less long than the config's own.
+    let mut report = report;
+    let config = table.map(|table| {
+        let table = include::merge(table, &texts, &mut filler, &mut report);
         let mut top = Section::new(&keys::CONFIG, "the config", 0..0, &table);
         let config = top_level(&mut top, &mut report);
         top.finish(&mut report, misplaced);
         config
     });
     let (config, problems) = report.finish(config);
-    Parsed { config: config.flatten(), problems, sources: Sources { variables: filler.used } }
+    sources.variables = filler.used;
+    Parsed { config: config.flatten(), problems, sources }
 }
 
 fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
@@ -65,6 +71,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let least = if status.as_ref().is_some_and(has_site) { Least::None } else { Least::One };
     let inherited = Inherited::new(errors.as_ref(), page.errors, report);
     let inherited = Inherited { retry_after_max, request, response: response.clone(), ..inherited };
+    include::take(top);
     let mut pages = RoutePages::new(&page);
     let (mut routes, programs) = routes(top, least, (&inherited, &limits, &mut pages), report);
     let status_span = status.as_ref().map(|value| value.span.clone());

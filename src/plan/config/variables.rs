@@ -229,7 +229,8 @@ upstream = \"http://${UPSTREAM:-app}:3000\"
             ("UNUSED", "x"),
         ];
         let variable = |name: &str| set.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned());
-        let parsed = parse_in("backsoon.toml", CONFIG, &mut Surroundings { variable: &variable });
+        let parsed =
+            parse_in("backsoon.toml", CONFIG, &mut Surroundings { variable: &variable, include: &mut |_| Vec::new() });
         assert_eq!(parsed.problems, []);
         let config = parsed.config.unwrap();
         assert_eq!((config.workers, config.drain.as_secs()), (Some(3), 20));

@@ -20,6 +20,7 @@ impl Pattern {
 }
 
 pub(in crate::plan) const FILE: Pattern = Pattern::new("path of a file", "some/file", r"\S");
+pub(in crate::plan) const INCLUDED: Pattern = Pattern::new("path of files", "routes/*.toml", r"^[^*]*[^/]+$");
 pub(in crate::plan) const DIRECTORY: Pattern = Pattern::new("path of a directory", "some/directory", r"\S");
 pub(in crate::plan) const ADDRESS: Pattern = Pattern::new(
     "address",

@@ -1,8 +1,8 @@
 //! Keys of the config.
 
 use super::super::key::pattern::{
-    ADDRESS, DIRECTORY, ENDPOINT, EXCEPTION as EXCEPTION_TEXT, FILE, HOST, HTTPS, PATH_PATTERN, PREFIX, PROGRAM, PROXY,
-    RAMP_POINT, RATE, UPSTREAM, URL,
+    ADDRESS, DIRECTORY, ENDPOINT, EXCEPTION as EXCEPTION_TEXT, FILE, HOST, HTTPS, INCLUDED, PATH_PATTERN, PREFIX,
+    PROGRAM, PROXY, RAMP_POINT, RATE, UPSTREAM, URL,
 };
 use super::super::key::{Absent, Form, Key, ROUTE_NAME, Rule, Table};
 use super::super::limits;
@@ -113,6 +113,13 @@ pub static CONFIG: Table = Table {
         Key::new("page", Form::Table(&PAGE), Absent::Is("{}"), "Look and content of the page."),
         Key::new("status", Form::Table(&STATUS), Absent::Is("{}"), "Status site."),
         Key::new("mail", Form::Table(&MAIL), Absent::Means("no mails"), "Mail server for subscribers by e-mail."),
+        Key::new(
+            "include",
+            Form::OneOrArray(&Form::Text(&INCLUDED), 0..=64),
+            Absent::Is("[]"),
+            "Files with more `[routes.NAME]` tables, and nothing else. `*` in the name of a file stands for any characters: \
+             `\"routes/*.toml\"`. At most 256 files with 8 MiB.",
+        ),
         Key::new(
             "routes",
             Form::Routes(&Form::Table(&ROUTE)),

@@ -49,7 +49,6 @@ struct Source<'t> {
     file: &'t str,
     /// Offset of the text in the spans.
     base: usize,
-    #[allow(dead_code, reason = "for texts that are included")]
     length: usize,
     lines: TextLines<'t>,
 }
@@ -78,11 +77,16 @@ impl<'t> Report<'t> {
     }
 
     /// Adds an included text, and returns the offset of its spans.
-    #[allow(dead_code, reason = "for texts that are included")]
     pub(super) fn include(&mut self, file: &'t str, text: &'t str) -> usize {
         let base = self.sources.last().map_or(0, |last| last.base + last.length + 1);
         self.sources.push(Source { file, base, length: text.len(), lines: TextLines::of(text) });
         base
+    }
+
+    /// Adds the problems of a report of its own.
+    pub(super) fn absorb(&mut self, other: Report<'_>) {
+        let (_, problems) = other.finish(());
+        self.problems.extend(problems.into_iter().take(MOST_PROBLEMS));
     }
 
     /// Returns the strings that variables filled.
