@@ -11,11 +11,13 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use jiff::Timestamp;
 
 use super::failure::Failure;
 use super::run::Options;
 use super::streams::{BOLD, Streams, styled};
 use crate::files::write;
+use crate::plan::flags::{self, Flags};
 
 /// The arguments of `demo`.
 #[derive(Args, Debug)]
@@ -65,12 +67,13 @@ pub(super) fn prepare(args: &Demo, streams: &mut Streams) -> Result<Options, Fai
         .replace("{admin_port}", &args.admin_port.to_string())
         .replace("{app}", &app.to_string());
     write::atomically(&config, text.as_bytes()).map_err(Failure::Demo)?;
-    let kept = flags.exists();
-    if !kept {
-        write::atomically(&flags, FLAGS.replace("{config}", &config.display().to_string()).as_bytes())
-            .map_err(Failure::Demo)?;
+    let there = fs::read_to_string(&flags).ok();
+    if there.is_none() {
+        let text = at_now(FLAGS, Timestamp::now()).replace("{config}", &config.display().to_string());
+        write::atomically(&flags, text.as_bytes()).map_err(Failure::Demo)?;
     }
-    welcome(args, &config, &flags, kept.then_some("kept as it was"), streams)?;
+    let flag_file = there.as_deref().map_or(FlagFile::New, FlagFile::of);
+    welcome(args, (&config, &flags), flag_file, streams)?;
     let port_hint = Some("choose other ports with --port and --admin-port".to_owned());
     Ok(Options { config, port_hint, preview: None })
 }
@@ -89,23 +92,70 @@ fn is_replaceable(config: &Path) -> Result<bool, Failure> {
     }
 }
 
-fn welcome(args: &Demo, config: &Path, flags: &Path, kept: Option<&str>, streams: &mut Streams) -> Result<(), Failure> {
+/// Flag file as the demo finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FlagFile {
+    /// It was not there.
+    New,
+    /// It flags nothing now.
+    Open,
+    /// It flags something now, or cannot be read.
+    Flagged,
+}
+
+impl FlagFile {
+    fn of(text: &str) -> Self {
+        let parsed = flags::parse("maintenance.toml", text).0;
+        let is_open = |flags: &Flags| {
+            flags.routes.is_empty() && flags.windows.iter().all(|window| window.in_force(Timestamp::now()).is_none())
+        };
+        if parsed.is_some_and(|parsed| is_open(&parsed.flags)) { Self::Open } else { Self::Flagged }
+    }
+}
+
+/// Moves the example's times so that its window has just begun.
+fn at_now(text: &str, now: Timestamp) -> String {
+    let begun = now.as_second() - now.as_second() % 60;
+    let after = |minutes: i64| Timestamp::from_second(begun + minutes * 60).unwrap_or(now).to_string();
+    [("14:00", 0), ("14:40", 40), ("15:00", 60)].iter().fold(text.to_owned(), |text, (written, minutes)| {
+        text.replace(&format!("2036-05-19T{written}:00Z"), &after(*minutes))
+    })
+}
+
+fn welcome(
+    args: &Demo,
+    (config, flags): (&Path, &Path),
+    flag_file: FlagFile,
+    streams: &mut Streams,
+) -> Result<(), Failure> {
     let url = format!("http://127.0.0.1:{}", args.port);
-    let kept = kept.map(|kept| format!(" ({kept})")).unwrap_or_default();
     // The name in the command line, because the demo usually runs before backsoon is installed.
     let program = std::env::args().next().unwrap_or_else(|| "backsoon".to_owned());
+    let (config, shown) = (config.display(), styled(BOLD, flags.display()));
+    let edit = match flag_file {
+        FlagFile::New => format!(
+            "Edit {shown}: take the # from `#web = \"offline\"`, and save. The page\n     changes by itself. For all that \
+             it can tell, take the # from the window at the end:\n       \
+             sed -i.bak '/^#\\[\\[windows/,$s/^#//' {}",
+            flags.display()
+        ),
+        FlagFile::Open => format!("Or edit {shown}, which is kept as it was."),
+        FlagFile::Flagged => format!(
+            "{shown} is kept as it was, and flags something: `{program} status --config {config}`\n     says what, and \
+             `{program} off --all --config {config}` lifts it."
+        ),
+    };
     writeln!(
         streams.out,
-        "\n  1. Open {}\n  2. Edit {}{kept}: make `#web = \"offline\"` into\n     `web = \"offline\"`, and save. The page \
-         changes by itself.\n  3. Put the # back, save, and check again.\n\n  Or, in another terminal:\n\
+        "\n  1. Open {}\n  2. In another terminal, plan a maintenance that begins now. It ends by itself:\n       \
+         {program} plan web --at \"in 1s\" --for 2m --title \"A bigger disk\" --message \"Nothing is lost.\" \
+         --config {config}\n  3. {edit}\n\n  Or close a route, and open it again:\n\
          \x20    {program} on web --for 1m --wait --config {config}\n\
          \x20    {program} off web --wait --config {config}\n\
          \x20    {program} status --watch 127.0.0.1:{}\n\
          \x20    curl -i {url}/api\n\n  Ctrl-C ends it.\n",
         styled(BOLD, &url),
-        styled(BOLD, flags.display()),
         args.admin_port,
-        config = config.display(),
     )?;
     streams.out.flush()?;
     Ok(())
@@ -117,7 +167,7 @@ const FLAGS: &str = include_str!("demo/maintenance.toml");
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::{config, flags};
+    use crate::plan::config;
 
     use super::*;
 
@@ -144,5 +194,17 @@ mod tests {
         assert_eq!(problems, []);
         assert_eq!(parsed.flags.routes.len(), 2);
         assert_eq!(parsed.flags.windows.len(), 1);
+    }
+
+    #[test]
+    fn the_window_of_a_new_flag_file_has_just_begun_and_flags_are_told_from_none() {
+        let now = Timestamp::now();
+        let text = at_now(FLAGS, now);
+        assert_eq!(FlagFile::of(&text), FlagFile::Open);
+        let at = text.find("#[[windows]]").unwrap();
+        let window = text[at..].lines().map(|line| format!("{}\n", line.trim_start_matches('#')));
+        let planned = format!("{}{}", &text[..at], window.collect::<String>());
+        assert_eq!(FlagFile::of(&planned), FlagFile::Flagged, "{planned}");
+        assert_eq!(FlagFile::of("[routes]\nweb = \"hold\"\n"), FlagFile::Flagged);
     }
 }

@@ -15,6 +15,7 @@ mod demo;
 mod explain;
 mod extend;
 mod history;
+mod init;
 mod notify;
 mod off;
 mod on;
@@ -39,6 +40,7 @@ mod dry_run;
 pub mod edit;
 mod flag_file;
 mod planning;
+mod quick;
 mod refusal;
 mod remains;
 mod runtime;
@@ -86,7 +88,10 @@ struct Cli {
 enum Command {
     /// Run the proxy
     #[command(after_help = RUN_HELP)]
-    Run(ConfigFile),
+    Run(quick::RunArgs),
+    /// Write a config and a flag file to begin with
+    #[command(after_help = init::AFTER_HELP)]
+    Init(init::Init),
     /// Try it out: a small app, the proxy before it, and a flag file to play with
     #[command(after_help = demo::AFTER_HELP)]
     Demo(demo::Demo),
@@ -162,7 +167,7 @@ enum Command {
 #[derive(Args, Clone, Debug)]
 struct ConfigFile {
     /// The config; the files it names are relative to it
-    #[arg(short, long, value_name = "FILE", default_value = "backsoon.toml")]
+    #[arg(short, long, value_name = "FILE", default_value_os_t = quick::default_config())]
     config: PathBuf,
 }
 
@@ -203,7 +208,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let mut streams = Streams::of_process();
     let done = match cli.command {
-        Command::Run(file) => Ok(run::run(run::Options { config: file.config, port_hint: None, preview: None })),
+        Command::Run(args) => quick::prepare(args, &mut streams).map(run::run),
+        Command::Init(args) => init::run(&args, &mut streams),
         Command::Demo(args) => demo::prepare(&args, &mut streams).map(run::run),
         Command::Check(args) => check::run(&args, &mut streams),
         Command::On(args) => on::run(&args, &mut streams),
@@ -259,6 +265,7 @@ fn definition() -> clap::Command {
 
 const AFTER_HELP: &str = "\
 Try it:             backsoon demo
+Begin:              backsoon init
 Pause for a while:  backsoon on web --for 30m --message \"We are moving to a bigger disk.\"
 Plan it:            backsoon plan web --at \"Sun 02:00 Europe/Berlin\" --for 1h
 Is it live?         backsoon status
@@ -279,9 +286,13 @@ const RUN_HELP: &str = "\
 All files are watched: an edit is live within milliseconds, and a file with a mistake in it changes nothing. SIGTERM \
 lets requests in flight finish, a second one ends them at once; SIGHUP reads all files again.
 
+With --listen and --to it needs no config: the flag file is maintenance.toml beside, and other commands in the same \
+folder find both.
+
 Examples:
   backsoon run
   backsoon run --config /etc/backsoon/backsoon.toml
+  backsoon run --listen :8080 --to http://127.0.0.1:3000
 
 Exit codes:
   0   ended by a signal, after the requests in flight

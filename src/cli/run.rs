@@ -21,6 +21,7 @@ use crate::telemetry::access::AccessWriter;
 use crate::telemetry::log::{self, LogHandle};
 
 use super::exit;
+use super::flag_file::with_option;
 
 /// Options of `run`.
 #[derive(Debug)]
@@ -187,7 +188,7 @@ impl StartError {
     fn tell(&self, options: &Options) -> u8 {
         match self {
             Self::Problems(problems) => {
-                for problem in problems {
+                for problem in with_option(&options.config, problems.clone()) {
                     exit::say(format_args!("{problem}\n"));
                 }
                 exit::say(format_args!("backsoon: not started, because of the problems above"));

@@ -57,8 +57,9 @@ impl Place {
 
 // --- the command line
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "run",
+    "init",
     "demo",
     "check",
     "on",

@@ -16,6 +16,7 @@ mod wire;
 
 mod balance;
 mod banner;
+mod begin;
 mod believed;
 mod breach;
 mod browser;
@@ -41,6 +42,7 @@ mod heads;
 mod hold;
 mod http1;
 mod http2;
+mod include;
 mod intruders;
 mod latency;
 #[cfg(feature = "layer")]

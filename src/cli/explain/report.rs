@@ -345,7 +345,7 @@ fn head(request: &ExplainedRequest) -> Head<'_> {
 /// Explains why a request is forwarded, for reasons that are the same for every client.
 fn forward_reason(route: &Route, pass: Pass, request: &ExplainedRequest, path: &str) -> String {
     match pass {
-        Pass::Open => format!("nothing is flagged for {} then", quoted(&route.config.name)),
+        Pass::Open => format!("nothing is flagged for {}", quoted(&route.config.name)),
         Pass::Excepted => match exception(&route.config, path) {
             Some(exception) => format!("`always_open` has {}", quoted(exception.path.as_str())),
             None => "crawlers and certificates need it (`well_known`)".to_owned(),
