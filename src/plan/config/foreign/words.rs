@@ -79,10 +79,13 @@ pub(super) static WORDS: &[(&str, Answer)] = &[
         Key(&ROUTE, "errors"),
     ),
     (
-        "maintenance_mode maintenance_page maintenance_file pause paused offline",
+        "maintenance_mode maintenance_page pause paused offline",
         Say("`maintenance` names the flag file: a route is closed there, and the page is built in"),
     ),
-    ("switch_file switch_files toggle toggle_file maintenance_switch trigger_file", Key(&ROUTE, "switch")),
+    (
+        "maintenance_file touch_file lock_file switch_file switch_files toggle toggle_file maintenance_switch trigger_file",
+        Key(&ROUTE, "switch"),
+    ),
     ("exclude except exclude_paths skip_paths bypass_paths excluded_paths", Key(&ROUTE, "always_open")),
     ("bypass_header bypass_ips bypass_token bypass_cookie allowed_ips", Key(&ROUTE, "bypass")),
     ("slow_start slowstart gradual canary_percent warmup", Key(&ROUTE, "ramp")),
@@ -105,7 +108,7 @@ pub(super) static WORDS: &[(&str, Answer)] = &[
         Say("three failures in a row eject an upstream for a while, without a key; `health` asks by itself"),
     ),
     (
-        "headers header_up proxy_set_header request_headers custom_request_headers reqadd reqrep request_header \
+        "header_up proxy_set_header request_headers custom_request_headers reqadd reqrep request_header \
          set_header set_headers proxy_headers proxy_hide_request_header",
         Key(&ROUTE, "request"),
     ),
@@ -255,7 +258,19 @@ pub(super) static WORDS: &[(&str, Answer)] = &[
          http_request url_rewrite",
         Not(Lack::Rewriting),
     ),
-    ("respond return abort direct_response answer response_body", Not(Lack::OwnAnswers)),
+    ("respond abort direct_response answer response_body", Not(Lack::OwnAnswers)),
+    (
+        "return",
+        Say("a route sends clients elsewhere by `redirect = \"https://www.example.com\"`; the app answers the rest"),
+    ),
+    (
+        "headers custom_headers",
+        Say(
+            "fields change by `request = { set = { … } }` for the upstream, and `response = { set = { … } }` for clients",
+        ),
+    ),
+    ("import imports includes include_files conf_d", Key(&CONFIG, "include")),
+    ("environment env env_file vars variables", Say("strings take variables of the environment: `\"${NAME}\"`")),
     ("cors access_control access_control_allow_origin cross_origin", Not(Lack::Cors)),
     (
         "docker kubernetes consul etcd providers provider discovery swarm service_discovery resolver resolvers \
