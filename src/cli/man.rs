@@ -1,10 +1,11 @@
 //! `backsoon man`: writes the manual pages, from the same definition as `--help`.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::builder::Resettable;
+use clap::{Args, Command};
 
 use super::failure::Failure;
 use super::streams::Streams;
@@ -30,15 +31,54 @@ Exit codes:
 
 /// Writes the pages.
 pub(super) fn run(args: &Man, streams: &mut Streams) -> Result<u8, Failure> {
+    let mut all = definition();
+    all.build();
     match &args.dir {
-        None => clap_mangen::Man::new(definition()).render(&mut streams.data())?,
+        None => streams.data().write_all(&page(&all)?)?,
         Some(dir) => {
             let failed = |source| Failure::File { verb: "write the pages into", path: dir.clone(), source };
-            fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(definition(), dir)).map_err(failed)?;
+            fs::create_dir_all(dir).and_then(|()| write_pages(&all, dir)).map_err(failed)?;
             writeln!(streams.out, "wrote {} pages into {}", pages(dir), dir.display())?;
         }
     }
     Ok(exit::OK)
+}
+
+/// Writes the page of a command, and those of the commands below it.
+fn write_pages(command: &Command, dir: &Path) -> io::Result<()> {
+    command.get_subcommands().filter(|below| !below.is_hide_set()).try_for_each(|below| write_pages(below, dir))?;
+    fs::write(dir.join(clap_mangen::Man::new(command.clone()).get_filename()), page(command)?)
+}
+
+/// Returns the page of a command. The text below the options has sections of its own, named as in other manuals.
+fn page(command: &Command) -> io::Result<Vec<u8>> {
+    let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone().after_help(Resettable::Reset)).render(&mut page)?;
+    let (before, codes) = text.split_once("Exit codes").unwrap_or((&text, ""));
+    let (notes, examples) = before.split_once("Examples:\n").unwrap_or((before, ""));
+    let codes = codes.split_once('\n').map_or("", |(_, codes)| codes);
+    for (name, text, is_literal) in
+        [("NOTES", notes, false), ("EXAMPLES", examples, true), ("EXIT STATUS", codes, true)]
+    {
+        if !text.trim().is_empty() {
+            page.extend(section(name, text, is_literal).into_bytes());
+        }
+    }
+    Ok(page)
+}
+
+/// Returns a section in the language of manual pages. A literal one keeps its lines.
+fn section(name: &str, text: &str, is_literal: bool) -> String {
+    let lines: Vec<String> = text.trim_matches('\n').lines().map(escaped).collect();
+    let (begin, end) = if is_literal { (".nf\n", ".fi\n") } else { ("", "") };
+    format!(".SH \"{name}\"\n{begin}{}\n{end}", lines.join("\n"))
+}
+
+/// Escapes what a line of a manual page would take for a command or a typographic sign.
+fn escaped(line: &str) -> String {
+    let text = line.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq");
+    if text.starts_with('.') { format!("\\&{text}") } else { text }
 }
 
 /// Counts the manual pages of backsoon in a directory.

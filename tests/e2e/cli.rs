@@ -253,10 +253,11 @@ fn completions_and_manual_pages_name_every_command() {
         assert!(COMMANDS.iter().all(|command| done.out.contains(command)), "{shell}");
     }
     place.run(&["man"]).exits(0).says(".TH backsoon 1").says("backsoon\\-explain(1)");
-    place.run(&["man", "--dir", "man/man1"]).exits(0).says("wrote 30 pages into man/man1");
+    place.run(&["man", "--dir", "man/man1"]).exits(0).says("wrote 31 pages into man/man1");
     for command in COMMANDS {
         let page = fs::read_to_string(place.0.path().join(format!("man/man1/backsoon-{command}.1"))).unwrap();
-        assert!(page.contains("Exit codes:"), "{command}");
+        assert!(page.contains(".SH \"EXIT STATUS\"") && page.contains(".SH \"EXAMPLES\""), "{command}");
+        assert!(!page.contains(".SH EXTRA"), "{command}");
     }
 }
 
