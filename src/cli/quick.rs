@@ -99,7 +99,7 @@ pub(super) fn parsed(file: &Path, text: &str) -> Result<Config, Failure> {
 
 /// Writes a string as TOML has it, without variables.
 pub(super) fn in_toml(text: &str) -> String {
-    toml::Value::String(text.replace("${", "$${")).to_string()
+    toml_edit::Value::from(text.replace("${", "$${")).to_string()
 }
 
 /// Completes a short address: `:8080`, `8080` and `localhost:8080`.

@@ -25,7 +25,7 @@ fn a_proxy_without_a_config_is_found_by_the_commands_of_its_folder() {
     with_admin(&["on", "web", "--for", "5m", "--wait"]).exits(0);
     assert_eq!(get(running.address(), "/").status, 503);
     assert!(fs::read_to_string(here.join("maintenance.toml")).unwrap().contains("web"), "the flag file is beside");
-    with_admin(&["status"]).exits(0).says("web");
+    run(&here, &["status", &admin]).exits(0).says("web");
     run(&here, &["explain", "http://127.0.0.1/"]).exits(0).says("web");
     with_admin(&["off", "web", "--wait"]).exits(0);
     wait("the route to be open", || get(running.address(), "/").status == 200);

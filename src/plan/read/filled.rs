@@ -65,10 +65,32 @@ impl Filled {
     }
 }
 
+impl Filled {
+    /// Hides parts of values in a problem of a string that they fill: a correction may be made of one.
+    pub(super) fn mask_parts(&self, span: &Range<usize>, problem: &mut Problem) {
+        if !self.has(span) {
+            return;
+        }
+        self.mask(problem);
+        let is_part = |part: &&str| part.len() >= LEAST_HIDDEN && !SCHEMES.contains(part);
+        let cut = |c: char| !c.is_alphanumeric() && !matches!(c, '-' | '_' | '.');
+        for (value, written) in &self.written {
+            for part in value.split(cut).filter(is_part) {
+                problem.message = problem.message.replace(part, written);
+                if problem.help.as_ref().is_some_and(|help| help.contains(part)) {
+                    problem.help = Some(format!("look at the value of {}", quoted(written)));
+                }
+            }
+        }
+    }
+}
+
 /// Returns the first characters of a longer text, as messages cut it.
 fn beginning(text: &str, length: usize) -> Option<&str> {
     text.char_indices().nth(length).map(|(end, _)| &text[..end])
 }
 
+/// Parts of values that are no secrets.
+const SCHEMES: [&str; 3] = ["http", "https", "unix"];
 /// Bytes of a value from which on it is hidden everywhere.
 const LEAST_HIDDEN: usize = 4;

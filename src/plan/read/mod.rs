@@ -178,7 +178,9 @@ impl<'t> Report<'t> {
         }
         let place = self.place(span.clone());
         let file = self.source(span.start).file.to_owned();
-        self.problems.push(Problem { file, ..problem }.at(place));
+        let mut problem = Problem { file, ..problem }.at(place);
+        self.filled.mask_parts(&span, &mut problem);
+        self.problems.push(problem);
     }
 }
 
