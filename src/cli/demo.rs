@@ -95,11 +95,11 @@ fn is_replaceable(config: &Path) -> Result<bool, Failure> {
 /// Flag file as the demo finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FlagFile {
-    /// It was not there.
+    /// Was not there.
     New,
-    /// It flags nothing now.
+    /// Flags nothing now.
     Open,
-    /// It flags something now, or cannot be read.
+    /// Flags something now, or cannot be read.
     Flagged,
 }
 

@@ -1,7 +1,9 @@
 //! Listings of a folder: the names in it that match a pattern, as a content that can be watched like a file's.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+#[cfg(feature = "proxy")]
+use std::path::PathBuf;
 
 use super::author::Trace;
 use super::source::{Content, FileId, Found, ReadError};

@@ -6,6 +6,7 @@
 
 pub(crate) mod author;
 pub(crate) mod debounce;
+mod kind;
 mod links;
 pub(crate) mod listing;
 pub(crate) mod source;
@@ -19,11 +20,12 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use tokio::time::{self, sleep_until};
 
 use debounce::{Debounce, Doubt, Hint, Observation, Step, Timing, Wait};
+pub(crate) use kind::Kind;
 use links::PathChain;
 use source::{Content, Found, ReadError, WatchWarning};
 use watch::{HintSet, Watch, Watching};
@@ -65,18 +67,6 @@ pub(crate) struct Pending {
     pub since: SystemTime,
     /// The reason for the wait.
     pub wait: Wait,
-}
-
-/// Part of a watched file that counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
-    /// Content, once it is whole.
-    Content,
-    /// Existence. The content is an addition, and is taken as it is found.
-    Existence,
-    /// Names of the files that the last part of the path matches as a pattern.
-    #[cfg(feature = "proxy")]
-    Listing,
 }
 
 /// A judge of new contents: says whether one takes away what is in force.
@@ -406,28 +396,6 @@ impl Files {
         changes.extend(mounted.filter_map(|(path, entry)| entry.warn(path, WatchWarning::MountPoint)));
         changes.extend(self.report_watching());
         changes
-    }
-}
-
-impl Kind {
-    fn read(self, path: &Path) -> Found {
-        match self {
-            Self::Content => source::read(path),
-            Self::Existence => Found { content: source::existence(path), unlinked: false },
-            #[cfg(feature = "proxy")]
-            Self::Listing => listing::read(path),
-        }
-    }
-
-    /// Returns the delays of debouncing. Nothing is half of a file that exists, but one that is gone may be on its way
-    /// back: some tools remove a file before they write it.
-    fn timing(self, timing: Timing) -> Timing {
-        match self {
-            Self::Content => timing,
-            #[cfg(feature = "proxy")]
-            Self::Listing => timing,
-            Self::Existence => Timing { quiet: Duration::ZERO, gone: timing.lifts, ..timing },
-        }
     }
 }
 
