@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 
 /// Returns true if a method only reads, by its definition (RFC 9110 section 9.2.1 and the registry of methods).
 pub(crate) fn is_safe(method: &Method) -> bool {
-    method.is_safe() || matches!(method.as_str(), "PROPFIND" | "REPORT" | "SEARCH")
+    method.is_safe() || matches!(method.as_str(), "PROPFIND" | "QUERY" | "REPORT" | "SEARCH")
 }
 
 /// Returns true if a request asks to be handled as one of another method, and that method may change something.

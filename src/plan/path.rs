@@ -7,16 +7,19 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::str::Split;
 
 /// Path prefix of the config, in normal form: it begins with `/` and ends without, except for `/` itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix(Box<str>);
 
-/// Path of the config in which `*` stands for any characters of one segment. Covers everything below, as a prefix does.
+/// Path of the config in which `*` stands for any characters of one segment, and `**` for any segments. Covers everything
+/// below, as a prefix does.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PathPattern {
     prefix: Prefix,
-    is_literal: bool,
+    /// Segments between the `**`, if there is any `*`. The first ones stand at the beginning of the path.
+    runs: Box<[Box<[Box<str>]>]>,
 }
 
 /// Reason for which a path has no normal form.
@@ -62,14 +65,27 @@ impl Prefix {
 }
 
 impl PathPattern {
-    /// Parses a pattern as an operator writes it: `/login`, `/v1/*/export`, `/report-*`. A trailing `/*` may be left
-    /// out, since everything below is covered anyway.
+    /// Parses a pattern as an operator writes it: `/login`, `/v1/*/export`, `/report-*`, `/**/git-upload-pack`. Without a
+    /// `/` before it, `*.php` is a last part at any depth: `/**/*.php`. A `*` or `**` at the end may be left out, since
+    /// everything below is covered anyway.
     ///
     /// # Errors
     /// Returns the reason if it has no normal form.
     pub fn new(path: &str) -> Result<Self, BadPath> {
-        let path = path.strip_suffix("/*").filter(|path| !path.is_empty()).unwrap_or(path);
-        Prefix::new(path).map(|prefix| Self { is_literal: !prefix.as_str().contains('*'), prefix })
+        let anchored = match path {
+            _ if path.starts_with("**/") => format!("/{path}"),
+            _ if path.starts_with('*') && path != "*" => format!("/**/{path}"),
+            _ => path.to_owned(),
+        };
+        let mut path = anchored.as_str();
+        while let Some(before) = path.strip_suffix("/*").or_else(|| path.strip_suffix("/**")) {
+            path = before;
+        }
+        let prefix = Prefix::new(if path.is_empty() && !anchored.is_empty() { "/" } else { path })?;
+        let text = prefix.as_str();
+        let run = |run: &str| run.split('/').filter(|segment| !segment.is_empty()).map(Box::from).collect();
+        let runs = if text.contains('*') { text.split("/**").map(run).collect() } else { Box::default() };
+        Ok(Self { prefix, runs })
     }
 
     /// Returns the pattern as text.
@@ -78,13 +94,30 @@ impl PathPattern {
     }
 
     /// Returns true if a path in normal form matches the pattern or lies below a match.
+    ///
+    /// The first place of each run leaves the most for the runs after it, so nothing is tried twice.
     pub fn covers(&self, normal: &str) -> bool {
-        if self.is_literal {
-            return self.prefix.covers(normal);
-        }
-        let mut segments = normal.split('/');
-        self.as_str().split('/').all(|pattern| segments.next().is_some_and(|segment| matches(pattern, segment)))
+        let Some((first, others)) = self.runs.split_first() else { return self.prefix.covers(normal) };
+        let mut rest = normal.split('/');
+        rest.next();
+        let Some(mut rest) = after(first, rest) else { return false };
+        others.iter().all(|run| {
+            loop {
+                if let Some(behind) = after(run, rest.clone()) {
+                    rest = behind;
+                    return true;
+                }
+                if rest.next().is_none() {
+                    return false;
+                }
+            }
+        })
     }
+}
+
+/// Returns the segments behind those of a run, if a path goes on with them.
+fn after<'p>(run: &[Box<str>], mut segments: Split<'p, char>) -> Option<Split<'p, char>> {
+    run.iter().all(|pattern| segments.next().is_some_and(|segment| matches(pattern, segment))).then_some(segments)
 }
 
 impl fmt::Debug for PathPattern {
@@ -202,6 +235,8 @@ fn resolve(path: &str) -> Result<String, BadPath> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -266,5 +301,71 @@ mod tests {
             assert!(covered.iter().all(|path| parsed.covers(path)), "{pattern}");
             assert!(!others.iter().any(|path| path.starts_with('/') && parsed.covers(path)), "{pattern}");
         }
+    }
+
+    #[test]
+    fn two_stars_stand_for_any_segments() {
+        for (pattern, covered, others) in [
+            ("/a/**/b", ["/a/b", "/a/x/b", "/a/x/y/b/below"], ["/a", "/b", "/x/a/b"]),
+            (
+                "**/git-upload-pack",
+                ["/git-upload-pack", "/g/r.git/git-upload-pack", "/a/git-upload-pack/x"],
+                ["/git-receive-pack", "/git-upload-packs", "/"],
+            ),
+            ("*.php", ["/x.php", "/a/b/x.php", "/a.php/info"], ["/x.phps", "/php", "/"]),
+            ("/a/**", ["/a", "/a/", "/a/b/c"], ["/ab", "/", "/b/a"]),
+            ("/**", ["/", "/a", "/a/b"], ["a", "", "*"]),
+            ("**", ["/", "/a", "/a/b"], ["a", "", "*"]),
+            ("/**/a/**/b*", ["/a/b", "/x/a/y/bb", "/a/a/b"], ["/b/a", "/a", "/a/cb"]),
+            ("/**/a/*/c", ["/a/b/c", "/a/a/b/c", "/x/a/b/c/d"], ["/a/c", "/a/b/d/c", "/b/c"]),
+        ] {
+            let parsed = PathPattern::new(pattern).unwrap();
+            assert!(covered.iter().all(|path| parsed.covers(path)), "{pattern}");
+            assert!(!others.iter().any(|path| path.starts_with('/') && parsed.covers(path)), "{pattern}");
+        }
+    }
+
+    /// Tries everything: exponential, and plainly right.
+    fn naive(pattern: &[&str], path: &[&str]) -> bool {
+        let segment = |pattern: &str, segment: &str| {
+            fn whole(pattern: &[u8], text: &[u8]) -> bool {
+                match pattern {
+                    [] => text.is_empty(),
+                    [b'*', rest @ ..] => (0..=text.len()).any(|from| whole(rest, &text[from..])),
+                    [byte, rest @ ..] => text.first() == Some(byte) && whole(rest, &text[1..]),
+                }
+            }
+            whole(pattern.as_bytes(), segment.as_bytes())
+        };
+        match pattern {
+            [] => true,
+            ["**", rest @ ..] => (0..=path.len()).any(|from| naive(rest, &path[from..])),
+            [one, rest @ ..] => path.first().is_some_and(|first| segment(one, first)) && naive(rest, &path[1..]),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_covers_what_a_naive_search_covers(
+            pattern in proptest::collection::vec(proptest::sample::select(vec!["**", "*", "a", "b", "a*", "*b", "a*b*"]), 1..6),
+            path in proptest::collection::vec(proptest::sample::select(vec!["a", "b", "ab", "abb", "ba", "c"]), 0..7),
+        ) {
+            let parsed = PathPattern::new(&format!("/{}", pattern.join("/"))).unwrap();
+            let mut wanted: &[&str] = &pattern;
+            while let [before @ .., "*" | "**"] = wanted {
+                wanted = before;
+            }
+            let expected = naive(wanted, &path);
+            prop_assert_eq!(parsed.covers(&format!("/{}", path.join("/"))), expected, "{:?} {:?}", pattern, path);
+        }
+    }
+
+    #[test]
+    fn a_long_path_that_nearly_matches_costs_no_more_than_its_length() {
+        let pattern = PathPattern::new("/**/a*a*a*a*b/**/a*a*a*b/**/c").unwrap();
+        let path = format!("/{}", format!("{}/", "a".repeat(200)).repeat(300));
+        let began = std::time::Instant::now();
+        assert!(!pattern.covers(&path));
+        assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
     }
 }

@@ -59,6 +59,7 @@ mod outcomes;
 mod parking;
 mod pass;
 mod past;
+mod patterns;
 mod pause;
 mod planned;
 mod planning;

@@ -47,12 +47,20 @@ fn method(word: &str, value: &Value<'_>, report: &mut Report<'_>) -> Option<Meth
     if let Some(method) = named(&upper) {
         return Some(method);
     }
-    let help = match did_you_mean(&upper, super::super::methods::NAMES) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => "write a method and a path, `POST /login`, or a path alone for every method".to_owned(),
-    };
-    report.wrong(value.span.clone(), format!("{} is not a method", quoted(word)), help);
-    None
+    // An app may have methods of its own, whose names are told apart by case (RFC 9110 section 9.1).
+    match (did_you_mean(&upper, super::super::methods::NAMES), Method::from_bytes(word.as_bytes())) {
+        (Some(near), _) => {
+            let help = format!("did you mean `{near}`?");
+            report.wrong(value.span.clone(), format!("{} is not a method", quoted(word)), help);
+            None
+        }
+        (None, Ok(method)) => Some(method),
+        (None, Err(_)) => {
+            let help = "write a method and a path, `POST /login`, or a path alone for every method";
+            report.wrong(value.span.clone(), format!("{} is not a method", quoted(word)), help);
+            None
+        }
+    }
 }
 
 const MOST_ALLOWED: usize = 256;

@@ -22,6 +22,11 @@ pub(super) fn prefix_of(value: &Value<'_>, text: &str, report: &mut Report<'_>) 
     let help = match text {
         _ if text.contains('*') => "a path is a prefix: `/app` covers everything below it, no `*` is needed".to_owned(),
         _ if text.contains(['?', '#']) => ONLY_PATHS.to_owned(),
+        _ if is_of_another_syntax(text) => {
+            "a path is a prefix, and is read as it stands: write `/app`; a character that is \
+                                            meant itself is written in its escaped form, such as `%7B`"
+                .to_owned()
+        }
         _ => match Prefix::new(text) {
             Ok(prefix) => return Some(prefix),
             Err(bad) => help_with(bad, text),
@@ -31,13 +36,19 @@ pub(super) fn prefix_of(value: &Value<'_>, text: &str, report: &mut Report<'_>) 
     None
 }
 
-/// Reads a path in which `*` stands for any characters of a segment.
+/// Reads a path in which `*` stands for any characters of a segment, and `**` for any segments.
 pub(super) fn pattern_of(value: &Value<'_>, text: &str, report: &mut Report<'_>) -> Option<PathPattern> {
     let help = match text {
-        _ if text.contains("**") => "`*` stands for any characters of one segment, and what is below is covered: \
-                                     write `/a/*/b`"
-            .to_owned(),
+        _ if text.split('/').any(|segment| segment.contains("**") && segment != "**") => {
+            "`**` stands for any segments, alone between two `/`: write `/a/**/b`; `*` stands for a part of one"
+                .to_owned()
+        }
         _ if text.contains(['?', '#']) => ONLY_PATHS.to_owned(),
+        _ if is_of_another_syntax(text) => {
+            "write `*` for any characters of a segment, `**` for any segments, `*.php` for an end; a character that is \
+             meant itself is written in its escaped form, such as `%7B`"
+                .to_owned()
+        }
         _ => match PathPattern::new(text) {
             Ok(pattern) => return Some(pattern),
             Err(bad) => help_with(bad, text),
@@ -45,6 +56,15 @@ pub(super) fn pattern_of(value: &Value<'_>, text: &str, report: &mut Report<'_>)
     };
     report.wrong(value.span.clone(), format!("{} is not a path", quoted(text)), help);
     None
+}
+
+/// Returns true if a path has a placeholder, or a part of a regular expression: read as it stands, it would match nothing.
+fn is_of_another_syntax(text: &str) -> bool {
+    let named = |segment: &str| segment.starts_with(':') && segment.len() > 1;
+    let expression = |segment: &str| segment == ".*" || segment.contains("(.*") || segment.contains(".*)");
+    text.contains(['{', '}', '[', ']', '<', '>', '^', '|'])
+        || text.ends_with('$')
+        || text.split('/').any(|segment| named(segment) || expression(segment))
 }
 
 fn help_with(bad: BadPath, text: &str) -> String {

@@ -43,13 +43,13 @@ pub(in crate::plan) const URL: Pattern =
 pub(in crate::plan) const HOST: Pattern =
     Pattern::new("host", "www.example.com", r"^((\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]\.?)$");
 pub(in crate::plan) const PREFIX: Pattern = Pattern::new("path prefix", "/app", r"^/[^*?#]*$");
-pub(in crate::plan) const PATH_PATTERN: Pattern = Pattern::new("path", "/app", r"^/[^?#]*$");
+pub(in crate::plan) const PATH_PATTERN: Pattern = Pattern::new("path", "/app", r"^[/*][^?#]*$");
 pub(in crate::plan) const OWN_PREFIX: Pattern = Pattern::new("path prefix", "/own", r"^/[A-Za-z0-9/._~-]+$");
 pub(in crate::plan) const SITE: Pattern =
     Pattern::new("URL", "https://status.example.com", r"^\s*[Hh][Tt][Tt][Pp][Ss]?://[^/@?#\s][^@?#\s]*\s*$");
 pub(in crate::plan) const REQUEST_TARGET: Pattern = Pattern::new("path and query", "/healthz", r"^/[^#\s]*$");
 pub(in crate::plan) const EXCEPTION: Pattern =
-    Pattern::new("method and path, or path", "POST /login", r"^\s*([A-Za-z-]+\s+)?/[^?#]*$");
+    Pattern::new("method and path, or path", "POST /login", r"^\s*([^\s/]+\s+)?[/*][^?#]*$");
 pub(in crate::plan) const NETWORK: Pattern = Pattern::new(
     "network or IP address",
     "192.0.2.0/24",

@@ -272,7 +272,7 @@ pub static ROUTE: Table = Table {
             "always_open",
             Form::OneOrArray(&Form::Either(&[Form::Text(&PATH_PATTERN), Form::Table(&EXCEPTION)]), 0..=256),
             Absent::Is("[]"),
-            "Paths that stay open whatever is flagged. A table makes the proxy answer them itself.",
+            "[Patterns](forwarding.md#patterns) of paths that stay open whatever is flagged. A table makes the proxy answer them itself.",
         ),
         Key::new(
             "well_known",
@@ -416,7 +416,8 @@ pub static EXCEPTION: Table = Table {
             "path",
             Form::Text(&PATH_PATTERN),
             Absent::Required,
-            "Path, and all below it. `*` stands for any characters of a segment.",
+            "[Pattern](forwarding.md#patterns) of paths, and all below. `*` stands for any characters of a segment, `**` for any \
+             segments.",
         ),
         Key::new(
             "answer",
@@ -465,7 +466,7 @@ pub static READ_ONLY: Table = Table {
         "allow",
         Form::OneOrArray(&Form::Text(&EXCEPTION_TEXT), 0..=256),
         Absent::Is("[]"),
-        "Requests that pass: a method and a path (`POST /login`), or a path for every method. `*` stands for any characters of a segment.",
+        "Requests that pass: a method and a path (`POST /login`), or a path for every method. Paths are [patterns](forwarding.md#patterns).",
     )],
     rules: &[],
 };
