@@ -15,7 +15,7 @@ use crate::files::{Change, Files, Options};
 use crate::hold::HoldQueues;
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{
-    Access, Config, Errors, Exception, Hold, Log, OnMissing, PageConfig, Policy, RouteConfig, StatusConfig,
+    Access, Config, Errors, Exception, Hold, Log, OnMissing, PageConfig, Policy, RouteConfig, StatusConfig, Trace,
     TrustedProxies, WellKnown,
 };
 use crate::plan::encoding;
@@ -185,6 +185,7 @@ pub(super) fn config(route: String, always_open: Vec<Exception>, policy: Policy)
         workers: None,
         trusted_proxies: TrustedProxies::default(),
         drain: Duration::ZERO,
+        trace: Trace::Pass,
         response: None,
         listen: Vec::new(),
         admin: None,

@@ -159,6 +159,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
         limits: Arc::new(config.limits.clone()),
         trusted_proxies: config.trusted_proxies.clone(),
         drain: config.drain,
+        trace: config.trace,
         response: config.response.clone(),
         log: config.log.clone(),
         reserved: config.page.prefix.clone(),
@@ -187,7 +188,6 @@ pub fn is_due(inputs: Inputs<'_>, live: &Snapshot) -> bool {
 }
 
 /// Causes in force now, and at each instant since the last evaluation at which they changed by themselves.
-///
 /// Those instants are replayed, so that a proxy that was late arrives at the same state as a punctual one.
 struct MissedChanges<'f> {
     missed: Vec<(Timestamp, Causes<'f>)>,

@@ -85,6 +85,8 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     /// Time that requests in flight may still take after SIGTERM. Routes may ask for longer.
     pub drain: Duration,
+    /// Handling of traces.
+    pub trace: Trace,
     /// Changes to the fields of the proxy's own answers on no route.
     pub response: Option<Arc<FieldChanges>>,
     /// Listeners; at least one.
@@ -164,6 +166,16 @@ pub enum ProxyHeaders {
     Optional,
     /// Every trusted proxy sends one on each connection.
     Required,
+}
+
+/// Handling of the traces that requests belong to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Trace {
+    /// A trace is passed on, and none begins.
+    #[default]
+    Pass,
+    /// A request without a trace begins one, and this share of them is to be recorded.
+    Begin(f64),
 }
 
 /// Version of the PROXY protocol.

@@ -12,7 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::admission::{Admission, Maintenance};
 use super::banner::{Banner, BannerModel};
 use super::config::{
-    FieldChanges, Guard, Log, Measurement, ProgramTemplate, Readiness, RouteConfig, SitePlace, TrustedProxies, Upstream,
+    FieldChanges, Guard, Log, Measurement, ProgramTemplate, Readiness, RouteConfig, SitePlace, Trace, TrustedProxies,
+    Upstream,
 };
 use super::dialect::Dialect;
 use super::flags::{Mode, Target, Withdrawn};
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub trusted_proxies: TrustedProxies,
     /// Time that requests in flight may still take when the process ends. Routes may ask for longer.
     pub drain: Duration,
+    /// Handling of traces.
+    pub trace: Trace,
     /// Changes to the fields of the proxy's own answers on no route.
     pub response: Option<Arc<FieldChanges>>,
     /// Settings of the logs.

@@ -54,6 +54,8 @@ pub struct Line<'l> {
     pub referer: Option<&'l str>,
     /// The request id.
     pub id: Option<&'l str>,
+    /// Id of the trace that the request belongs to.
+    pub trace: Option<&'l str>,
     /// Failure of the request: `aborted`, or the part that failed.
     pub error: Option<&'l str>,
 }
@@ -106,6 +108,7 @@ impl Line<'_> {
             LogField::UserAgent => Value::text(self.user_agent),
             LogField::Referer => Value::text(self.referer),
             LogField::Id => Value::text(self.id),
+            LogField::Trace => Value::text(self.trace),
             LogField::Error => Value::text(self.error),
         }
     }
@@ -263,6 +266,7 @@ mod tests {
             user_agent: Some("curl/8.5 (x)"),
             referer: None,
             id: Some("0af7"),
+            trace: None,
             error: None,
         }
     }
@@ -275,7 +279,7 @@ mod tests {
              \"host\":\"shop.example\",\"path\":\"/cart\",\"version\":\"HTTP/2\",\"route\":\"shop\",\
              \"verdict\":\"forward\",\"generation\":3,\"status\":200,\"bytes\":1234,\"request_bytes\":0,\"micros\":650,\
              \"upstream\":\"http://127.0.0.1:3000\",\"tls\":null,\"sni\":null,\"user_agent\":\"curl/8.5 (x)\",\
-             \"referer\":null,\"id\":\"0af7\",\"error\":null}\n"
+             \"referer\":null,\"id\":\"0af7\",\"trace\":null,\"error\":null}\n"
         );
         assert_eq!(
             line(LogFormat::Logfmt, &[], &example()),

@@ -90,6 +90,7 @@ mod switches;
 mod tenants;
 mod tls;
 mod told_again;
+mod trace;
 mod trial;
 mod upgrade;
 mod watch;

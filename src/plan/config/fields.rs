@@ -71,13 +71,15 @@ pub enum Variable {
     Scheme,
     /// Id of the request.
     RequestId,
+    /// Id of the trace that the request belongs to.
+    TraceId,
     /// Name of the route.
     Route,
 }
 
 impl Variable {
     /// All variables, in the order in which they are listed.
-    pub const ALL: [Self; 5] = [Self::ClientIp, Self::Host, Self::Scheme, Self::RequestId, Self::Route];
+    pub const ALL: [Self; 6] = [Self::ClientIp, Self::Host, Self::Scheme, Self::RequestId, Self::TraceId, Self::Route];
 
     /// Returns the variable as it is written.
     pub fn as_str(self) -> &'static str {
@@ -86,6 +88,7 @@ impl Variable {
             Self::Host => "{host}",
             Self::Scheme => "{scheme}",
             Self::RequestId => "{request_id}",
+            Self::TraceId => "{trace_id}",
             Self::Route => "{route}",
         }
     }

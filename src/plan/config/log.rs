@@ -107,13 +107,15 @@ pub enum LogField {
     Referer,
     /// Id of the request.
     Id,
+    /// Id of the trace that the request belongs to.
+    Trace,
     /// Failure of the request.
     Error,
 }
 
 impl LogField {
     /// All fields, in their usual order.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Time,
         Self::Client,
         Self::Port,
@@ -135,6 +137,7 @@ impl LogField {
         Self::UserAgent,
         Self::Referer,
         Self::Id,
+        Self::Trace,
         Self::Error,
     ];
 
@@ -162,6 +165,7 @@ impl LogField {
             Self::UserAgent => "user_agent",
             Self::Referer => "referer",
             Self::Id => "id",
+            Self::Trace => "trace",
             Self::Error => "error",
         }
     }
@@ -182,6 +186,7 @@ impl LogField {
             | Self::Tls
             | Self::Sni
             | Self::Id
+            | Self::Trace
             | Self::Error => Place::None,
         }
     }

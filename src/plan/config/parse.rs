@@ -20,7 +20,7 @@ use super::route_page::RoutePages;
 use super::variables::Filler;
 use super::{
     Address, Config, Endpoint, Listen, MOST_REPLICAS, OnMissing, PageConfig, Parsed, ProgramTemplate, RouteConfig,
-    StatusConfig, StoreConfig, Surroundings, TlsFiles, TrustedProxies, Used,
+    StatusConfig, StoreConfig, Surroundings, TlsFiles, Trace, TrustedProxies, Used,
 };
 use super::{address, fields, foreign, include, mail, notify, page, proxy_protocol, redirect, route, status, values};
 
@@ -58,6 +58,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let request = top.take("request").map(|value| fields::fields(&value, Direction::Request, report));
     let response = top.take("response").map(|value| fields::fields(&value, Direction::Response, report));
     let (request, response) = (fields::joined(request, None), fields::joined(response, None));
+    let trace = top.take("trace").and_then(|value| trace(&value, report)).unwrap_or_default();
     let listen = listeners(top, report);
     let admin = top.take("admin").and_then(|value| admin(&value, &listen, report));
     let replicas = top.take("replicas").map(|value| replicas(&value, report)).unwrap_or_default();
@@ -89,6 +90,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
         workers: workers.and_then(|workers| usize::try_from(workers).ok()),
         trusted_proxies: trusted_proxies.unwrap_or_default(),
         drain: drain.unwrap_or(DEFAULT_DRAIN),
+        trace,
         response,
         listen: listen.into_iter().chain(site).map(|(listen, _)| listen).collect(),
         admin,
@@ -139,6 +141,24 @@ fn misplaced(key: &str, value: &DeValue<'_>) -> Option<String> {
         _ if limits::TABLE.has(key) && !value.is_table() => Some(format!("`{key}` belongs under a `[limits]` line")),
         _ => None,
     }
+}
+
+/// Reads `true`, `false` or a share.
+fn trace(value: &Value<'_>, report: &mut Report<'_>) -> Option<Trace> {
+    let share = match value.inner {
+        DeValue::Boolean(true) => 1.0,
+        DeValue::Boolean(false) => return Some(Trace::Pass),
+        DeValue::Float(share) => share.as_str().parse::<f64>().ok()?,
+        DeValue::Integer(share) => share.as_str().parse::<f64>().ok()?,
+        DeValue::String(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+            value.mistyped("`true`, `false` or a share of the traces", TRACE_HELP, report);
+            return None;
+        }
+    };
+    if !(0.0..=1.0).contains(&share) {
+        report.wrong(value.span.clone(), "`trace` is out of range: a share lies between 0 and 1", TRACE_HELP);
+    }
+    Some(Trace::Begin(share))
 }
 
 fn listeners(top: &mut Section<'_>, report: &mut Report<'_>) -> Vec<(Listen, Range<usize>)> {
@@ -365,5 +385,7 @@ const ON_MISSING: [(&str, OnMissing); 2] = [("keep", OnMissing::Keep), ("open", 
 
 const LISTEN_EXAMPLE: &str = "`[[listen]]`, and below it `address = \"0.0.0.0:8080\"`";
 const ROUTE_EXAMPLE: &str = "`[routes.web]`, and below it `upstream = \"http://127.0.0.1:3000\"`";
+const TRACE_HELP: &str =
+    "write `trace = true`, or the share of the traces that are to be recorded, like `trace = 0.01`";
 const TLS_EXAMPLE: &str = "tls = { cert = \"tls/fullchain.pem\", key = \"tls/key.pem\" }";
 const TLS_HELP: &str = "both are needed: `tls = { cert = \"tls/fullchain.pem\", key = \"tls/key.pem\" }`";

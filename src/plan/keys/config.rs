@@ -84,6 +84,13 @@ pub static CONFIG: Table = Table {
              that they have. A route has the last word on the fields that it names.",
         ),
         Key::new(
+            "trace",
+            Form::Either(&[Form::Bool, Form::Share]),
+            Absent::Is("false"),
+            "Begins a trace (`traceparent`) for each request without one, and marks this share of them as to be recorded; \
+             `true` is all. Without it, valid traces pass.",
+        ),
+        Key::new(
             "listen",
             Form::Tables(&LISTEN, 64),
             Absent::Required,

@@ -45,7 +45,7 @@ pub static LOG: Table = Table {
     rules: &[],
 };
 
-static FIELDS: [&str; 22] = [
+static FIELDS: [&str; 23] = [
     "time",
     "client",
     "port",
@@ -67,6 +67,7 @@ static FIELDS: [&str; 22] = [
     "user_agent",
     "referer",
     "id",
+    "trace",
     "error",
 ];
 

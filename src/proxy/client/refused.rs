@@ -116,6 +116,7 @@ impl Refused {
             user_agent: None,
             referer: None,
             id: None,
+            trace: None,
             error: Some(self.error()),
         });
     }

@@ -30,6 +30,8 @@ pub(crate) enum Field {
     ProxyAuthenticate,
     ProxyAuthorization,
     Http2Settings,
+    /// `traceparent` or `tracestate`.
+    Trace,
     /// `Proxy`, which no app may receive: CGI makes `HTTP_PROXY` of it, which many programs obey (httpoxy).
     Proxy,
     /// `X-Maintenance`, by which the upstream tells the requests of testers. Only this proxy sets it.
@@ -64,6 +66,7 @@ impl Field {
             "proxy-authenticate" => Self::ProxyAuthenticate,
             "proxy-authorization" => Self::ProxyAuthorization,
             "http2-settings" => Self::Http2Settings,
+            "traceparent" | "tracestate" => Self::Trace,
             "proxy" => Self::Proxy,
             "x-maintenance" => Self::Maintenance,
             other if !spoofable::may_be_spoofable(other) => return None,

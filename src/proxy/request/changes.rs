@@ -29,6 +29,8 @@ pub(super) struct Facts<'r> {
     pub host: &'r [u8],
     pub transport: Transport,
     pub id: &'r HeaderValue,
+    /// The id of the trace; empty without one.
+    pub trace: &'r str,
     pub route: &'r str,
 }
 
@@ -114,6 +116,7 @@ impl Facts<'_> {
                 Piece::Variable(Variable::Host) => value.extend(self.host.iter().map(u8::to_ascii_lowercase)),
                 Piece::Variable(Variable::Scheme) => value.extend_from_slice(self.scheme().as_bytes()),
                 Piece::Variable(Variable::RequestId) => value.extend_from_slice(self.id.as_bytes()),
+                Piece::Variable(Variable::TraceId) => value.extend_from_slice(self.trace.as_bytes()),
                 Piece::Variable(Variable::Route) => value.extend_from_slice(self.route.as_bytes()),
             }
         }
@@ -128,6 +131,7 @@ impl Facts<'_> {
             Piece::Variable(Variable::Host) => self.host.len(),
             Piece::Variable(Variable::Scheme) => self.scheme().len(),
             Piece::Variable(Variable::RequestId) => self.id.len(),
+            Piece::Variable(Variable::TraceId) => self.trace.len(),
             Piece::Variable(Variable::Route) => self.route.len(),
         }
     }
@@ -185,7 +189,7 @@ mod tests {
 
     fn facts<'r>(host: &'r [u8], id: &'r HeaderValue) -> Facts<'r> {
         let client = Client::Address("2001:db8::1".parse().unwrap());
-        Facts { client, host: plain_host(host), transport: Transport::Http, id, route: "web" }
+        Facts { client, host: plain_host(host), transport: Transport::Http, id, trace: "t-1", route: "web" }
     }
 
     #[test]
@@ -203,7 +207,7 @@ mod tests {
         let id = HeaderValue::from_static("id-1");
         Changes::new(&changes, &facts(b"WWW.example.com:8443", &id)).apply_to_request(&mut headers);
         let text = format!("{headers:?}");
-        let all = r#""x-all": "<2001:db8::1<www.example.com<http<id-1<web""#;
+        let all = r#""x-all": "<2001:db8::1<www.example.com<http<id-1<t-1<web""#;
         assert!(text.contains(all) && headers.get_all("x-fixed").iter().count() == 2, "{text}");
         assert!(!headers.contains_key("x-old") && headers.contains_key("x-other"), "{text}");
     }

@@ -32,6 +32,8 @@ pub(super) struct Entry {
     pub(super) generation: u64,
     pub(super) status: StatusCode,
     id: HeaderValue,
+    /// The id of the trace.
+    pub(super) trace: Option<Box<str>>,
     pub(super) error: Option<&'static str>,
 }
 
@@ -70,6 +72,7 @@ impl Entry {
             // nginx's status for a client that left before the answer; replaced once there is an answer.
             status: StatusCode::from_u16(499).unwrap_or_default(),
             id: id.clone(),
+            trace: None,
             error: None,
         }
     }
@@ -99,6 +102,7 @@ impl Entry {
             user_agent: self.user_agent.as_deref(),
             referer: self.referer.as_deref(),
             id: self.id.to_str().ok(),
+            trace: self.trace.as_deref(),
             error: self.error,
         }
     }

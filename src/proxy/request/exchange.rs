@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use crate::live::Generation;
 use crate::net::proxy_protocol::{self, Introduction};
 use crate::plan::client;
-use crate::plan::config::{ErrorStatus, FieldChanges, ProxyVersion, Serves};
+use crate::plan::config::{ErrorStatus, FieldChanges, ProxyVersion, Serves, Trace};
 use crate::plan::page::Rendered;
 use crate::plan::pass::Transport;
 use crate::plan::redirect::decide_before_https;
@@ -25,6 +25,7 @@ use crate::proxy::error::{Error, Side};
 use crate::proxy::http::check;
 use crate::proxy::http::fields::{Field, Fields};
 use crate::proxy::http::headers::{Peer, X_FORWARDED_PROTO, X_REQUEST_ID};
+use crate::proxy::http::trace::Traced;
 use crate::proxy::in_flight::Subject;
 use crate::proxy::queue::Flow;
 use crate::proxy::worker::{Live, Worker};
@@ -49,6 +50,8 @@ pub(crate) struct Exchange {
     pub waited: bool,
     /// The fields that the request's head has.
     pub fields: Fields,
+    /// The trace that the request belongs to.
+    pub trace: Option<Traced>,
 }
 
 /// Progress of a request that was decided.
@@ -68,9 +71,15 @@ impl Exchange {
         let (fields, values) = Fields::with_values(request.headers());
         let trusted = connection.peer.is_trusted(&generation.snapshot.trusted_proxies);
         let id = request_id(worker, request, fields, trusted);
-        let record = RequestRecord::new(worker, connection, &generation, request, &id);
+        let trace = generation.snapshot.trace;
+        let traced = fields.has(Field::Trace) || trace != Trace::Pass;
+        let trace = if traced { Traced::of(request.headers(), trace, trusted) } else { None };
+        let mut record = RequestRecord::new(worker, connection, &generation, request, &id);
+        if let Some(trace) = &trace {
+            record.set_trace(trace.id());
+        }
         let context = ResponseContext::new(request, fields, &values, id);
-        Self { record, generation, context, version: request.version(), trusted, waited: false, fields }
+        Self { record, generation, context, version: request.version(), trusted, waited: false, fields, trace }
     }
 
     /// Returns the address of the client, if it is known.
@@ -148,6 +157,7 @@ impl Exchange {
             host: changes::host(request),
             transport: self.transport(request.headers()),
             id: &self.context.id,
+            trace: self.trace.as_ref().map_or("", Traced::id),
             route: route.map_or("", |route| route.config.name.as_str()),
         };
         Box::new(Changes::new(changes, &facts))

@@ -20,6 +20,7 @@ use crate::plan::snapshot::{Closure, Route};
 use crate::plan::verdict::Verdict;
 use crate::proxy::error::Error;
 use crate::proxy::http::fields::Fields;
+use crate::proxy::http::trace::Traced;
 use crate::proxy::worker::{Live, Worker};
 use crate::telemetry::{RouteCell, RouteMeter};
 
@@ -53,6 +54,7 @@ pub(crate) struct Held {
     context: ResponseContext,
     version: Version,
     fields: Fields,
+    trace: Option<Traced>,
     request: Request<Incoming>,
     position: QueuePosition,
     until: Instant,
@@ -94,10 +96,10 @@ pub(crate) fn begin<S>(
         return Err(exchange.answer(request, move |exchange| exchange.record.shown("hold", &meter, answer)));
     };
     let (closure, config) = (Arc::clone(kept), Arc::clone(&route.config));
-    let Exchange { mut record, context, version, fields, .. } = exchange;
+    let Exchange { mut record, context, version, fields, trace, .. } = exchange;
     let until = record.started + policy.max_wait;
     record.set_waiting(&meter);
-    Ok(Held { record, context, version, fields, request, position, until, closure, config })
+    Ok(Held { record, context, version, fields, trace, request, position, until, closure, config })
 }
 
 impl Held {
@@ -166,9 +168,9 @@ impl Held {
         self.position.client_left = false;
         let route = Arc::clone(&self.position.route);
         let trusted = self.record.connection.peer.is_trusted(&generation.snapshot.trusted_proxies);
-        let Self { record, context, version, fields, request, .. } = self;
+        let Self { record, context, version, fields, trace, request, .. } = self;
         let generation = Rc::clone(generation);
-        let exchange = Exchange { record, generation, context, version, trusted, waited: true, fields };
+        let exchange = Exchange { record, generation, context, version, trusted, waited: true, fields, trace };
         (exchange, request, route)
     }
 

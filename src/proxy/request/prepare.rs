@@ -12,7 +12,9 @@ use crate::net;
 use crate::plan::config::{RouteConfig, Upstream};
 use crate::plan::limits::Limits;
 use crate::plan::snapshot::Route;
+use crate::proxy::http::fields::Field;
 use crate::proxy::http::headers::{self, HopByHop, X_REQUEST_ID};
+use crate::proxy::http::trace;
 use crate::proxy::io::gather::{Gather, Source};
 use crate::proxy::io::request_body::{ClientBody, RequestBody};
 use crate::proxy::io::upload::UploadState;
@@ -77,6 +79,9 @@ pub(super) fn request(
     headers::merge_content_length(headers, exchange.fields);
     headers.insert(X_REQUEST_ID, exchange.context.id.clone());
     headers::join_cookies(headers, exchange.fields);
+    if exchange.fields.has(Field::Trace) || exchange.trace.is_some() {
+        trace::pass_on(headers, exchange.trace.as_ref());
+    }
     if let Some(changes) = changes {
         changes.apply_to_request(headers);
     }

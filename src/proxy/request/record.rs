@@ -79,6 +79,11 @@ impl RequestRecord {
         }
     }
 
+    /// Notes the id of the request's trace.
+    pub(crate) fn set_trace(&mut self, id: &str) {
+        self.note(|entry| entry.trace = Some(id.into()));
+    }
+
     /// Notes that the request is forwarded on this route, as a generation decided.
     pub(crate) fn start(&mut self, route: &Arc<RouteMeter>, generation: u64, exemption: Exemption) {
         route.workers[self.worker.id].in_flight.rise();

@@ -329,14 +329,13 @@ impl Pool {
         Ok(Lease::opened(self, LeaseKind::Http2 { connection }))
     }
 
-    /// Keeps a connection for the next request.
+    /// Keeps a connection for the next request, unless a PROXY header has made it one client's.
     pub(crate) fn put(
         self: &Rc<Self>,
         sender: http1::SendRequest<RequestBody>,
         connection: Rc<UpstreamConnection>,
         now: Instant,
     ) {
-        // A connection that was introduced is its client's alone.
         if self.closed.get() || self.upstream.proxy_protocol.is_some() || self.is_overgrown() {
             connection.abort();
         } else if !sender.is_closed() {
@@ -497,6 +496,5 @@ impl Drop for Opening {
 
 /// Requests that one worker sends ahead of the first bytes of their body to one upstream.
 const MOST_AHEAD: usize = 64;
-
 /// Look-ups of an upstream's name that one worker has under way.
 const MOST_LOOKUPS: usize = 4;

@@ -284,7 +284,7 @@ const FOREIGN: [(&str, Variable); 11] = [
 ];
 
 /// Names of variables elsewhere.
-const ALIASES: [(&str, Variable); 16] = [
+const ALIASES: [(&str, Variable); 17] = [
     ("remote_addr", Variable::ClientIp),
     ("remote_ip", Variable::ClientIp),
     ("remote_host", Variable::ClientIp),
@@ -301,6 +301,7 @@ const ALIASES: [(&str, Variable); 16] = [
     ("id", Variable::RequestId),
     ("http.request.uuid", Variable::RequestId),
     ("route_name", Variable::Route),
+    ("traceid", Variable::TraceId),
 ];
 
 /// Fields below each of `set`, `add` and `remove`.

@@ -101,7 +101,10 @@ impl Lack {
             Self::Rewriting => ("does not rewrite by patterns", "let the app do it, or nginx behind it"),
             Self::Scripts => ("runs no scripts on requests", "put nginx with Lua, or Envoy, behind it"),
             Self::StaticFiles => ("serves no files", "put nginx or Caddy behind it, and name that as `upstream`"),
-            Self::Tracing => ("sends no spans", "the fields of a trace pass through; the access log has `request_id`"),
+            Self::Tracing => (
+                "sends no spans",
+                "the fields of a trace pass through, and `trace = true` begins one; the access log has its id",
+            ),
             Self::Waf => ("inspects no content", "put a web application firewall such as Coraza in front of it"),
         }
     }
