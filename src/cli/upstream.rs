@@ -129,7 +129,8 @@ fn check(config: &Config, name: &str) -> Result<(), Failure> {
     if !shown(config, name).is_empty() {
         return Ok(());
     }
-    let known = config.routes.iter().flat_map(|route| &route.upstreams).map(|upstream| upstream.address.authority());
+    let named = config.routes.iter().flat_map(|route| route.named_upstreams());
+    let known = named.map(|(upstream, name)| name.map_or_else(|| upstream.address.authority(), str::to_owned));
     let known: BTreeSet<String> = known.collect();
     Err(Failure::Refused(Refusal::NoUpstream(name.to_owned(), known.into_iter().collect())))
 }
@@ -137,8 +138,8 @@ fn check(config: &Config, name: &str) -> Result<(), Failure> {
 /// Returns the upstreams of a config that a name means, as `/status` has them.
 fn shown(config: &Config, name: &str) -> BTreeSet<String> {
     let meant = Withdrawal { upstream: name.to_owned(), how: Withdrawn::Down };
-    let upstreams = config.routes.iter().flat_map(|route| &route.upstreams);
-    upstreams.filter(|upstream| meant.is(upstream)).map(ToString::to_string).collect()
+    let named = config.routes.iter().flat_map(|route| route.named_upstreams());
+    named.filter(|named| meant.is(*named)).map(|(upstream, _)| upstream.to_string()).collect()
 }
 
 /// Returns true if two names mean the same upstreams.

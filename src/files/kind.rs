@@ -13,6 +13,7 @@ pub(crate) enum Kind {
     /// Content, once it is whole.
     Content,
     /// Existence. The content is an addition, and is taken as it is found.
+    #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "the layer has no switches"))]
     Existence,
     /// Names of the files that the last part of the path matches as a pattern.
     #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "the layer includes no files"))]

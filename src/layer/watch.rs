@@ -175,6 +175,7 @@ pub(super) fn config(route: String, always_open: Vec<Exception>, policy: Policy)
         errors: Errors::default(),
         page: None,
         template: None,
+        balance: None,
         switch: None,
         policy,
     };

@@ -122,17 +122,16 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
         .map(|(index, (((draft, config), upstreams), closure))| {
             let announced = announced.of(&config.name);
             let started = closure.as_ref().map(|closure| closure.started);
-            let withdrawn = in_use::withdrawn(flags, &upstreams, &layout.upstreams);
-            let left = in_use::left(&upstreams, &withdrawn);
-            let outs = in_use::outs(&inputs, config, &left, &layout.upstreams);
+            let choice = in_use::choice(&inputs, config, &upstreams, &layout.upstreams);
             Route {
                 index,
                 config: Arc::clone(config),
                 renderer: Arc::clone(inputs.renderers.of(config)),
-                in_use: in_use::in_use(&left, &outs.left_out),
-                withdrawn,
-                left_out: outs.left_out,
-                spared: outs.spared,
+                portions: choice.portions,
+                in_use: choice.in_use,
+                withdrawn: choice.withdrawn,
+                left_out: choice.outs.left_out,
+                spared: choice.outs.spared,
                 upstreams,
                 state: Arc::clone(&draft.state),
                 transitions: draft.transitions.clone(),

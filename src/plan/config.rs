@@ -1,6 +1,7 @@
 //! Config: the operator's static file, parsed into values that need no further checking.
 
 mod address;
+mod balance;
 mod checks;
 mod destination;
 mod digest;
@@ -41,6 +42,7 @@ use ipnet::IpNet;
 
 use super::dialect::Dialect;
 use super::limits::Limits;
+pub use balance::{Balance, Share, Sticky};
 pub use checks::{BodyPattern, Check, GrpcProbe, HealthCheck, HttpProbe, Probe, Quorum, Statuses};
 pub use destination::{BadDestination, Channel, Destination, HookScheme, HookUrl};
 pub use digest::DigestTime;
@@ -257,6 +259,8 @@ pub struct RouteConfig {
     pub page: Option<Arc<PageConfig>>,
     /// Template of the answers to programs.
     pub template: Option<Arc<ProgramTemplate>>,
+    /// Balance of the upstreams; `None` if all are alike, and no client keeps to one.
+    pub balance: Option<Arc<Balance>>,
     /// Files whose existence closes the route.
     pub switch: Option<Switch>,
     /// Policy for going down and coming back.
@@ -264,6 +268,12 @@ pub struct RouteConfig {
 }
 
 impl RouteConfig {
+    /// Returns the upstreams, with the names that they have besides their addresses.
+    pub fn named_upstreams(&self) -> impl Iterator<Item = (&Upstream, Option<&str>)> {
+        let name = |place: usize| self.balance.as_ref()?.shares.get(place)?.name.as_deref();
+        self.upstreams.iter().enumerate().map(move |(place, upstream)| (upstream, name(place)))
+    }
+
     /// Returns the host if the route is for one alone.
     pub fn one_host(&self) -> Option<&str> {
         match self.hosts.as_slice() {

@@ -20,6 +20,7 @@ mod route_page;
 mod status;
 mod switch;
 mod times;
+mod upstream;
 
 #[cfg(test)]
 mod tests;
@@ -39,3 +40,4 @@ pub use redirect::{LISTEN_REDIRECT, ROUTE_REDIRECT};
 pub use route_page::{LINKS, ROUTE_PAGE};
 pub use status::{STATUS, STATUS_SERVICE};
 pub use switch::SWITCH;
+pub use upstream::UPSTREAM;

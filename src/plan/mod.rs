@@ -16,6 +16,7 @@ pub(crate) mod etag;
 pub(crate) mod methods;
 pub(crate) mod mode;
 pub mod path;
+pub(crate) mod portion;
 pub mod rewrite;
 pub(crate) mod target;
 pub(crate) mod text;

@@ -22,6 +22,7 @@ pub use super::lifecycle::{Phase, Source, Transition};
 use super::limits::Limits;
 use super::page::{Look, Page, PageModel, Rendered, Renderer, Variant};
 use super::path::Prefix;
+pub use super::portion::{Portion, Portions};
 pub use super::wave::Wave;
 
 /// State of the proxy at one instant: routes with their phases, and finished pages.
@@ -92,6 +93,8 @@ pub struct Route {
     pub upstreams: Arc<[usize]>,
     /// Upstreams among them that requests are sent to. None is left if the flag file takes all of them out.
     pub in_use: Arc<[usize]>,
+    /// Portions of those in use; `None` if they are alike.
+    pub portions: Option<Portions>,
     /// Upstreams that the flag file takes out.
     pub withdrawn: Vec<(usize, Withdrawn)>,
     /// Upstreams that are left out, because they fail their checks.

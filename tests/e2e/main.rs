@@ -63,6 +63,7 @@ mod patterns;
 mod pause;
 mod planned;
 mod planning;
+mod portioned;
 mod proxy_protocol;
 mod publish;
 mod push_forms;

@@ -193,6 +193,7 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, form: Pre
         errors: Errors::default(),
         page: page.map(Arc::new),
         template: None,
+        balance: None,
         switch: None,
         policy: Policy::default(),
     };

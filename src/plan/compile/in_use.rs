@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::config::{RouteConfig, Upstream};
 use super::super::flags::{self, Flags, Mode, Withdrawn};
 use super::super::lifecycle::{Observed, Phase, left_out};
-use super::super::snapshot::{LeftOut, Route, Snapshot};
+use super::super::snapshot::{LeftOut, Portion, Portions, Route, Snapshot};
 use super::Inputs;
 
 /// Upstreams that fail their checks.
@@ -17,18 +17,46 @@ pub(super) struct Outs {
     pub(super) spared: Vec<LeftOut>,
 }
 
+/// Upstreams of a route by what becomes of them.
+pub(super) struct Choice {
+    pub(super) withdrawn: Vec<(usize, Withdrawn)>,
+    pub(super) outs: Outs,
+    pub(super) in_use: Arc<[usize]>,
+    pub(super) portions: Option<Portions>,
+}
+
+/// Chooses among the upstreams of a route. `upstreams` are the indexes of all of them in `list`.
+pub(super) fn choice(inputs: &Inputs<'_>, config: &RouteConfig, upstreams: &Arc<[usize]>, list: &[Upstream]) -> Choice {
+    let withdrawn = withdrawn(inputs.flags, config, upstreams);
+    let left = left(upstreams, &withdrawn);
+    let outs = outs(inputs, config, &left, list);
+    let in_use = in_use(&left, &outs.left_out);
+    Choice { portions: portions(config, upstreams, &in_use), withdrawn, outs, in_use }
+}
+
 /// Returns the upstreams of a route that the flag file takes out.
-pub(super) fn withdrawn(flags: &Flags, upstreams: &[usize], list: &[Upstream]) -> Vec<(usize, Withdrawn)> {
+fn withdrawn(flags: &Flags, config: &RouteConfig, upstreams: &[usize]) -> Vec<(usize, Withdrawn)> {
     // Most files take none out. They cost no look at the upstreams.
     if flags.upstreams.is_empty() {
         return Vec::new();
     }
-    let how = |index: &usize| Some((*index, flags::withdrawn(&flags.upstreams, list.get(*index)?)?));
-    upstreams.iter().filter_map(how).collect()
+    let all = upstreams.iter().zip(config.named_upstreams());
+    all.filter_map(|(index, named)| Some((*index, flags::withdrawn(&flags.upstreams, named)?))).collect()
+}
+
+/// Returns the portions of the upstreams in use. `upstreams` are all of the route, in the order of its shares.
+fn portions(config: &RouteConfig, upstreams: &[usize], in_use: &[usize]) -> Option<Portions> {
+    let balance = config.balance.as_ref()?;
+    let portion = |index: &usize| {
+        let place = upstreams.iter().position(|own| own == index)?;
+        let (share, upstream) = (balance.shares.get(place)?, config.upstreams.get(place)?);
+        Some(Portion::new(share.weight, share.backup, &upstream.to_string()))
+    };
+    Some(Portions { each: in_use.iter().filter_map(portion).collect(), sticky: balance.sticky.is_some() })
 }
 
 /// Returns the upstreams that the flag file leaves.
-pub(super) fn left(upstreams: &Arc<[usize]>, withdrawn: &[(usize, Withdrawn)]) -> Arc<[usize]> {
+fn left(upstreams: &Arc<[usize]>, withdrawn: &[(usize, Withdrawn)]) -> Arc<[usize]> {
     if withdrawn.is_empty() {
         return Arc::clone(upstreams);
     }
@@ -37,7 +65,7 @@ pub(super) fn left(upstreams: &Arc<[usize]>, withdrawn: &[(usize, Withdrawn)]) -
 
 /// Returns the upstreams of a route that fail their checks now. `upstreams` are the indexes in `list` of those that the
 /// flag file leaves.
-pub(super) fn outs(inputs: &Inputs<'_>, config: &RouteConfig, upstreams: &[usize], list: &[Upstream]) -> Outs {
+fn outs(inputs: &Inputs<'_>, config: &RouteConfig, upstreams: &[usize], list: &[Upstream]) -> Outs {
     // Most routes have no checks. They cost no look-up.
     let observed = config.policy.has_checks().then(|| inputs.known.observed.get(&config.name)).flatten();
     let Some(observed) = observed else { return Outs::default() };
@@ -93,7 +121,7 @@ fn before(inputs: &Inputs<'_>, config: &RouteConfig, list: &[Upstream]) -> Vec<L
 }
 
 /// Returns the upstreams that are used.
-pub(super) fn in_use(upstreams: &Arc<[usize]>, outs: &[LeftOut]) -> Arc<[usize]> {
+fn in_use(upstreams: &Arc<[usize]>, outs: &[LeftOut]) -> Arc<[usize]> {
     if outs.is_empty() {
         return Arc::clone(upstreams);
     }

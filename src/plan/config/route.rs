@@ -18,10 +18,10 @@ use super::errors::Inherited;
 use super::fields::Direction;
 use super::route_page::RoutePages;
 use super::{
-    Exception, FieldChanges, Fixed, HostPattern, ProxyVersion, Redirect, RouteConfig, Trust, Upstream, UpstreamAddress,
-    WellKnown,
+    Exception, FieldChanges, Fixed, HostPattern, ProxyVersion, Redirect, RouteConfig, Share, Trust, Upstream,
+    UpstreamAddress, WellKnown,
 };
-use super::{address, errors, fields, policy, redirect, rewrite, switch, template, values};
+use super::{address, balance, errors, fields, policy, redirect, rewrite, switch, template, values};
 
 /// Route that owns each host and path, with the place in the file where it claims them.
 #[derive(Default)]
@@ -46,6 +46,7 @@ pub(super) fn route<'d>(
     if redirects {
         refuse_beside_redirect(&section, report);
     }
+    let sticky = section.take("sticky").and_then(|value| value.choice(&balance::STICKY, report));
     let keep_host = section.take("keep_host").and_then(|value| value.boolean(report));
     let (request, response) = changes(&mut section, keep_host, inherited, report);
     let rewrite = rewrite::rewrite(strip, section.take("rewrite_answers").as_ref(), &upstreams.list, report);
@@ -77,6 +78,7 @@ pub(super) fn route<'d>(
         errors: errors.unwrap_or_else(|| inherited.errors.clone()),
         page: None,
         template,
+        balance: balance::balance(upstreams.shares, sticky).map(Arc::new),
         switch,
         policy,
     })
@@ -245,6 +247,7 @@ fn unique<T: PartialEq>(items: Vec<(T, Range<usize>)>, what: &str, report: &mut 
 /// Place that a route sends its requests to.
 struct Upstreams {
     list: Vec<Upstream>,
+    shares: Vec<Share>,
     /// Redirect in their place.
     redirect: Option<Redirect>,
 }
@@ -264,7 +267,7 @@ fn upstreams(section: &mut Section<'_>, report: &mut Report<'_>) -> Upstreams {
         report.at_most(MOST_UPSTREAMS, items.len(), "upstreams", value.key_span.clone());
         let written = items.len();
         for item in items.into_iter().take(MOST_UPSTREAMS) {
-            upstreams.extend(upstream(&item, report).map(|upstream| (upstream, item.span)));
+            upstreams.extend(balance::entry(item, report, upstream));
         }
         whole = written > 0 && upstreams.len() == written;
     }
@@ -273,7 +276,7 @@ fn upstreams(section: &mut Section<'_>, report: &mut Report<'_>) -> Upstreams {
     let ca = section.take("ca");
     if let Some(value) = &ca
         && whole
-        && upstreams.iter().all(|(upstream, _)| upstream.tls.is_none())
+        && upstreams.iter().all(|entry| entry.upstream.tls.is_none())
     {
         let help = "remove it, or reach the upstream by `https://`";
         report.wrong(value.key_span.clone(), "`ca` is only for upstreams with `https://`", help);
@@ -285,16 +288,15 @@ fn upstreams(section: &mut Section<'_>, report: &mut Report<'_>) -> Upstreams {
         report.wrong(value.key_span.clone(), "`proxy_protocol` does not go with `http2`", help);
     }
     let proxy_protocol = proxy_protocol.and_then(|value| value.choice(&PROXY_VERSIONS, report));
-    let list = unique(upstreams, "upstream", report)
-        .into_iter()
-        .map(|(upstream, _)| Upstream {
-            tls: upstream.tls.map(|trust| ca.clone().map_or(trust, Trust::File)),
-            http2,
-            proxy_protocol,
-            ..upstream
-        })
-        .collect();
-    Upstreams { list, redirect }
+    let entries = balance::distinct(upstreams, report).into_iter();
+    let (list, shares) = entries.map(|entry| (entry.upstream, entry.share)).unzip();
+    let list = <Vec<Upstream>>::into_iter(list).map(|upstream| Upstream {
+        tls: upstream.tls.map(|trust| ca.clone().map_or(trust, Trust::File)),
+        http2,
+        proxy_protocol,
+        ..upstream
+    });
+    Upstreams { list: list.collect(), shares, redirect }
 }
 
 /// Refuses keys about upstreams on a route that has none.
@@ -420,11 +422,12 @@ const LONGEST_NAME: usize = 64;
 /// Hosts, or paths, of one route.
 const MOST_PLACES: usize = 256;
 /// Keys about the upstreams of a route.
-const OF_UPSTREAMS: [&str; 12] = [
+const OF_UPSTREAMS: [&str; 13] = [
     "strip_prefix",
     "http2",
     "ca",
     "proxy_protocol",
+    "sticky",
     "keep_host",
     "request",
     "rewrite_answers",

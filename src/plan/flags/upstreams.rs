@@ -36,10 +36,11 @@ impl Withdrawn {
 }
 
 impl Withdrawal {
-    /// Returns true if an upstream is meant: by its whole address, by host and port, or by its host alone.
-    pub fn is(&self, upstream: &Upstream) -> bool {
+    /// Returns true if an upstream is meant: by its name, its whole address, by host and port, or by its host alone.
+    pub fn is(&self, (upstream, name): (&Upstream, Option<&str>)) -> bool {
         let is = |name: &str| self.upstream.eq_ignore_ascii_case(name);
-        is(&upstream.to_string())
+        name.is_some_and(is)
+            || is(&upstream.to_string())
             || match &upstream.address {
                 UpstreamAddress::Host(host, _) => is(host) || is(&upstream.address.authority()),
                 UpstreamAddress::Unix(path) => is(&path.display().to_string()),
@@ -99,7 +100,7 @@ fn how(value: &Value<'_>, report: &mut Report<'_>) -> Option<Withdrawn> {
 }
 
 /// Returns how a route's upstream is out: the strictest word counts.
-pub(in crate::plan) fn withdrawn(all: &[Withdrawal], upstream: &Upstream) -> Option<Withdrawn> {
+pub(in crate::plan) fn withdrawn(all: &[Withdrawal], upstream: (&Upstream, Option<&str>)) -> Option<Withdrawn> {
     all.iter().filter(|one| one.is(upstream)).map(|one| one.how).max()
 }
 
@@ -108,12 +109,11 @@ impl Parsed {
     pub fn misplaced_upstreams<'r>(&self, file: &str, routes: impl Iterator<Item = &'r RouteConfig>) -> Vec<Problem> {
         let Some(first) = self.upstream_places.first() else { return Vec::new() };
         let routes: Vec<&RouteConfig> = routes.collect();
-        let known: Vec<String> =
-            routes.iter().flat_map(|route| &route.upstreams).map(|one| name(&one.address)).collect();
+        let known: Vec<String> = routes.iter().flat_map(|route| route.named_upstreams()).flat_map(names).collect();
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let entries = self.flags.upstreams.iter().zip(&self.upstream_places);
         let is_unknown =
-            |one: &Withdrawal| !routes.iter().flat_map(|route| &route.upstreams).any(|other| one.is(other));
+            |one: &Withdrawal| !routes.iter().flat_map(|route| route.named_upstreams()).any(|other| one.is(other));
         let mut problems: Vec<Problem> = Vec::new();
         for (one, place) in entries.filter(|(one, _)| is_unknown(one)).take(MOST_TOLD) {
             let message = format!("no route of this proxy has the upstream {}", quoted(&one.upstream));
@@ -126,7 +126,7 @@ impl Parsed {
         // A route that redirects asks no upstream.
         let is_left = |route: &RouteConfig| {
             route.upstreams.is_empty()
-                || route.upstreams.iter().any(|upstream| withdrawn(&self.flags.upstreams, upstream).is_none())
+                || route.named_upstreams().any(|upstream| withdrawn(&self.flags.upstreams, upstream).is_none())
         };
         problems.extend(routes.iter().filter(|route| !is_left(route)).take(MOST_TOLD).map(|route| {
             let message = format!("no upstream is left for {}", quoted(&route.name));
@@ -138,12 +138,13 @@ impl Parsed {
     }
 }
 
-/// Returns the short name of an upstream, as people write it into the flag file.
-pub(in crate::plan) fn name(address: &UpstreamAddress) -> String {
-    match address {
-        UpstreamAddress::Host(..) => address.authority(),
+/// Returns the names of an upstream, as people write them into the flag file.
+fn names((upstream, name): (&Upstream, Option<&str>)) -> impl Iterator<Item = String> {
+    let address = match &upstream.address {
+        UpstreamAddress::Host(..) => upstream.address.authority(),
         UpstreamAddress::Unix(path) => format!("unix:{}", path.display()),
-    }
+    };
+    name.map(str::to_owned).into_iter().chain([address])
 }
 
 fn some(names: &[&str]) -> String {

@@ -20,6 +20,7 @@ use super::route_page::ROUTE_PAGE;
 use super::status::STATUS;
 use super::switch::SWITCH;
 use super::times::{RETRY_TIME, ROUTE_TIME};
+use super::upstream;
 
 /// `backsoon.toml`.
 pub static CONFIG: Table = Table {
@@ -224,10 +225,11 @@ pub static ROUTE: Table = Table {
         ),
         Key::new(
             "upstream",
-            Form::OneOrArray(&Form::Text(&UPSTREAM), 1..=64),
+            Form::OneOrArray(&Form::Either(&[Form::Text(&UPSTREAM), Form::Table(&upstream::UPSTREAM)]), 1..=64),
             Absent::Means("one of `upstream` and `redirect` is required"),
             "Service to forward to: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/PATH`. A path, as in \
-             `http://HOST:PORT/app`, comes before that of each request. Several share the load.",
+             `http://HOST:PORT/app`, comes before that of each request. Several share the load; a table gives one a \
+             weight.",
         ),
         Key::new(
             "redirect",
@@ -249,6 +251,12 @@ pub static ROUTE: Table = Table {
             Absent::Means("none"),
             "Begins each connection to the upstreams with a PROXY header that names the client. Each request then has a \
              connection of its own. Not with `http2`.",
+        ),
+        Key::new(
+            "sticky",
+            Form::Choice(&["address"]),
+            Absent::Means("any upstream"),
+            "Keeps a client to one upstream, by its address. Clients of one that is out go to others meanwhile.",
         ),
         Key::new(
             "keep_host",

@@ -30,11 +30,9 @@ use super::arrival::{clean, kind};
 use super::balance::Candidates;
 use super::body::{Body, UpstreamBody};
 use super::exchange::Exchange;
-use super::prepare;
-use super::replace;
-use super::respond;
 use super::rewrite::{Rewritten, rewritten};
 use super::tunnel::Tunnel;
+use super::{prepare, replace, respond};
 
 /// Result of starting a request.
 #[allow(clippy::large_enum_variant, reason = "it is taken apart at once")]
@@ -124,7 +122,8 @@ pub(crate) fn start(
     if prepare::is_too_large(forwarded.limits(), &request) {
         return forwarded.unsent(Error::BodyTooLarge, request);
     }
-    let mut candidates = Candidates::new(&exchange.record.worker, &exchange.generation, forwarded.route());
+    let client = || exchange.client(request.headers());
+    let mut candidates = Candidates::new(&exchange.record.worker, &exchange.generation, forwarded.route(), client);
     let Some(pool) = candidates.next() else {
         return forwarded.unsent(Error::NoUpstream, request);
     };
@@ -183,8 +182,7 @@ pub(crate) fn start(
 /// Returns true if a request may be sent now: it has no body, or may be sent before its body.
 ///
 /// A request that is sent before its body holds an upstream connection for as long as its client likes. So an HTTP/2
-/// client connection may have one such request, and an upstream a few. An HTTP/2 upstream needs no limit: one
-/// connection serves many requests.
+/// connection may have one such request, and an upstream a few. An HTTP/2 upstream serves many on one connection.
 fn may_send_now(exchange: &Exchange, request: &mut Request<RequestBody>, pool: &Rc<Pool>) -> bool {
     let RequestBody::Client(body) = request.body_mut() else { return true };
     if pool.http2() {
