@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Cache};
-use rustls::ClientConfig;
-use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::plan::news::Site;
@@ -27,8 +26,8 @@ pub struct Generation {
     pub routes: Arc<[Arc<RouteMeter>]>,
     /// The upstreams, by index. Generations share them as long as no upstream changes.
     pub upstreams: Arc<[LiveUpstream]>,
-    /// The certificates of the listeners, by index; `None` for clear text.
-    pub certificates: Vec<Option<Arc<CertifiedKey>>>,
+    /// The TLS of the listeners, by index; `None` for clear text.
+    pub listeners: Vec<Option<Arc<ServerConfig>>>,
 }
 
 impl Generation {

@@ -122,6 +122,21 @@ pub(crate) struct FileStatus {
     pub trouble: Option<String>,
     /// Reason why changes may never be seen, in words.
     pub caveat: Option<String>,
+    /// The certificate in force, if the file is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateStatus>,
+}
+
+/// A certificate in force.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct CertificateStatus {
+    /// The names that it is for.
+    pub names: Vec<String>,
+    /// Time from which it is valid.
+    pub starts: Option<Timestamp>,
+    /// Time to which it is valid.
+    pub ends: Option<Timestamp>,
 }
 
 /// The content of a file that is in force.

@@ -79,12 +79,18 @@ fn table(table: &Table) -> Map<String, Value> {
         schema.insert("required".to_owned(), json!(required));
     }
     for rule in table.rules {
-        schema.append(&mut condition(rule));
+        for (keyword, value) in condition(rule) {
+            match (schema.get_mut(&keyword), value) {
+                // Several keys may need others.
+                (Some(Value::Object(before)), Value::Object(mut more)) => before.append(&mut more),
+                (_, value) => drop(schema.insert(keyword, value)),
+            }
+        }
     }
     schema
 }
 
-/// Returns the keywords of a condition. A table has at most one of each kind.
+/// Returns the keywords of a condition. Besides [`Rule::Needs`], a table has at most one of each kind.
 fn condition(rule: &Rule) -> Map<String, Value> {
     let has = |key: &&str| json!({ "required": [key] });
     object(match rule {

@@ -1,29 +1,51 @@
-//! Certificates for clients, roots for upstreams and secrets for bypasses, loaded from their files.
+//! Certificates for clients and upstreams, roots and secrets for bypasses, loaded from their files.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+mod chooser;
+mod directory;
+mod facts;
+mod pair;
+mod secrets;
+mod serving;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use jiff::Timestamp;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::plan::config::{BadDestination, Config, Destination, MAIL_HELP, TlsFiles, Trust, Upstream};
-use crate::plan::pass::{Key, SHORTEST};
+use crate::plan::config::{Config, Destination, ListenTls, MAIL_HELP, TlsFiles, Trust, Upstream};
+use crate::plan::pass::Key;
 use crate::plan::problem::Problem;
 use crate::status::Role;
 use crate::telemetry::UpstreamKey;
 
 use crate::files::source::{Content, ReadError};
 
+use chooser::Chooser;
+pub(crate) use facts::Facts;
+use pair::{Fault, Pair, certificates};
+use secrets::{destination, destination_files};
+pub(crate) use secrets::{exposed, secret, secret_files};
+pub(super) use serving::{Served, Serving};
+
 /// Contents of the files that a config names for TLS and for bypasses.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Materials {
-    certificates: HashMap<TlsFiles, Arc<CertifiedKey>>,
+    /// Certificates and demands of each listener with TLS.
+    listeners: HashMap<ListenTls, Arc<Serving>>,
+    /// Every pair in use.
+    pairs: BTreeMap<TlsFiles, Arc<Pair>>,
+    /// The pairs that directories hold, good or not.
+    found: BTreeSet<TlsFiles>,
+    /// The directories of certificates, and those below them.
+    dirs: BTreeSet<PathBuf>,
+    /// A key file in a directory that does not belong to its certificate.
+    unsettled: Option<PathBuf>,
+    /// Files in directories that are left out, and names that several certificates have.
+    odd: Vec<Problem>,
     roots: HashMap<Trust, Roots>,
     /// The keys of bypasses, by route.
     pub secrets: HashMap<String, Arc<Key>>,
@@ -39,15 +61,16 @@ struct Roots {
 }
 
 impl Materials {
-    /// Returns the certificate of a listener.
-    pub(crate) fn certificate(&self, files: &TlsFiles) -> Option<Arc<CertifiedKey>> {
-        self.certificates.get(files).cloned()
+    /// Returns what a listener serves.
+    pub(super) fn serving(&self, tls: &ListenTls) -> Option<&Arc<Serving>> {
+        self.listeners.get(tls)
     }
 
-    /// Returns the identity of an upstream, which includes the content of its roots.
+    /// Returns the identity of an upstream, which includes the content of its files.
     pub(crate) fn key(&self, upstream: &Upstream) -> UpstreamKey {
         let roots = upstream.tls.as_ref().and_then(|trust| self.roots.get(trust)?.hash.clone());
-        UpstreamKey { upstream: upstream.clone(), roots }
+        let client_cert = upstream.client_cert.as_ref().and_then(|files| Some(self.pairs.get(files)?.hash.clone()));
+        UpstreamKey { upstream: upstream.clone(), roots, client_cert }
     }
 
     /// Returns the TLS client for an upstream; `None` for clear text.
@@ -55,29 +78,68 @@ impl Materials {
         let roots = self.roots.get(upstream.tls.as_ref()?)?;
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
         // The default versions always fit their provider.
-        let mut config = builder.ok()?.with_root_certificates(Arc::clone(&roots.store)).with_no_client_auth();
+        let builder = builder.ok()?.with_root_certificates(Arc::clone(&roots.store));
+        let own = upstream.client_cert.as_ref().and_then(|files| self.pairs.get(files));
+        let mut config = match own {
+            Some(pair) => {
+                let own = SingleCertAndKey::from(rustls::sign::CertifiedKey::clone(&pair.key));
+                builder.with_client_cert_resolver(Arc::new(own))
+            }
+            None => builder.with_no_client_auth(),
+        };
         config.alpn_protocols = vec![if upstream.http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
         Some(Arc::new(config))
+    }
+
+    /// Returns the files that were found in directories, each with its role.
+    pub(super) fn found(&self) -> impl Iterator<Item = (&Path, Role)> {
+        self.found.iter().flat_map(roles)
+    }
+
+    /// Returns the directories whose entries matter.
+    pub(super) fn dirs(&self) -> impl Iterator<Item = &PathBuf> {
+        self.dirs.iter()
+    }
+
+    /// Returns the key in a directory that does not belong to its certificate, perhaps because that was written first.
+    pub(super) fn unsettled(&self) -> Option<&PathBuf> {
+        self.unsettled.as_ref()
+    }
+
+    /// Returns the facts of the certificate in a file, if it is in use.
+    pub(super) fn facts(&self, file: &Path) -> Option<&Facts> {
+        let (_, pair) = self.pairs.iter().find(|(files, _)| files.cert == file)?;
+        Some(&pair.facts)
+    }
+
+    /// Warns of what is taken nevertheless: files in directories that are left out, and certificates that are not valid
+    /// now, or not for long.
+    pub(crate) fn warnings(&self, now: Timestamp) -> Vec<Problem> {
+        let aging = self.pairs.iter().filter_map(|(files, pair)| pair.facts.aging(&files.cert, now));
+        self.odd.iter().cloned().chain(aging).collect()
     }
 }
 
 /// Loads every certificate, root and secret that a config names. A problem with the system's roots is reported on
-/// `config_file`.
+/// `config_file`. Of a pair in a directory that is bad now, the one in `before` stays.
 ///
 /// # Errors
 /// Every file that cannot be read or has the wrong content.
 pub(crate) fn materials(
     config_file: &Path,
     config: &Config,
+    before: Option<&Materials>,
     mut read: impl FnMut(&Path) -> Result<Content, ReadError>,
 ) -> Result<Materials, Vec<Problem>> {
     let mut materials = Materials::default();
     let mut problems = Vec::new();
-    for files in config.listen.iter().filter_map(|listen| listen.tls.as_ref()) {
-        match certificate(files, &mut read) {
-            Ok(certificate) => drop(materials.certificates.insert(files.clone(), Arc::new(certificate))),
-            Err(Fault::Unpaired(problem) | Fault::Bad(problem)) => problems.push(problem),
+    for tls in listeners(config) {
+        if let Err(found) = materials.serve(config_file, tls, before, &mut read) {
+            problems.extend(found);
         }
+    }
+    for files in client_certs(config) {
+        problems.extend(materials.load(files, &mut read).err().map(Fault::problem));
     }
     let upstreams = config.routes.iter().flat_map(|route| &route.upstreams);
     for trust in upstreams.filter_map(|upstream| upstream.tls.as_ref()) {
@@ -124,24 +186,185 @@ pub(crate) fn materials(
     if problems.is_empty() { Ok(materials) } else { Err(problems) }
 }
 
+impl Materials {
+    /// Loads what a listener serves.
+    fn serve(
+        &mut self,
+        config_file: &Path,
+        tls: &ListenTls,
+        before: Option<&Self>,
+        read: &mut impl FnMut(&Path) -> Result<Content, ReadError>,
+    ) -> Result<(), Vec<Problem>> {
+        let mut problems = Vec::new();
+        let pairs = match tls.dir() {
+            None => {
+                let loaded = tls.listed().iter().map(|files| Ok((files.clone(), self.load(files, read)?)));
+                let (good, bad): (Vec<_>, Vec<_>) = loaded.partition(|loaded: &Result<_, Fault>| loaded.is_ok());
+                problems.extend(bad.into_iter().filter_map(|bad| bad.err().map(Fault::problem)));
+                good.into_iter().flatten().collect()
+            }
+            Some(dir) => match self.load_dir(dir, before, read) {
+                Ok(pairs) => pairs,
+                Err(message) => {
+                    let problem = Problem::in_file(config_file, message).help(DIR_HELP);
+                    return self.keep(tls, before, problem).map_err(|problem| vec![problem]);
+                }
+            },
+        };
+        let clients = tls.clients.as_ref().map(|clients| serving::clients(clients, read)).transpose();
+        let clients = clients.unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        });
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        // A list has at least one pair, and so has a directory that was loaded.
+        let Some((chooser, odd)) = Chooser::new(&pairs, tls.default.as_deref(), config_file) else { return Ok(()) };
+        self.note_odd(odd);
+        let serving = Serving { chooser: Arc::new(chooser), clients, min_version: tls.min_version };
+        self.listeners.insert(tls.clone(), Arc::new(serving));
+        Ok(())
+    }
+
+    /// Goes on with what a listener served before, because its directory holds nothing any more.
+    fn keep(&mut self, tls: &ListenTls, before: Option<&Self>, problem: Problem) -> Result<(), Problem> {
+        self.dirs.extend(tls.dir().cloned());
+        let Some((before, serving)) = before.and_then(|before| Some((before, before.listeners.get(tls)?))) else {
+            return Err(problem);
+        };
+        self.listeners.insert(tls.clone(), Arc::clone(serving));
+        let kept = before.pairs.iter().filter(|(files, _)| before.found.contains(files));
+        self.pairs.extend(kept.map(|(files, pair)| (files.clone(), Arc::clone(pair))));
+        let message = format!("{}: the last good ones are served", problem.message);
+        let warning = Problem::warning(&problem.file, message);
+        self.note_odd(vec![problem.help.into_iter().fold(warning, Problem::help)]);
+        Ok(())
+    }
+
+    /// Loads the good pairs of a directory, in the order of their names; at least one.
+    ///
+    /// # Errors
+    /// What is wrong with the directory, in words.
+    fn load_dir(
+        &mut self,
+        dir: &Path,
+        before: Option<&Self>,
+        read: &mut impl FnMut(&Path) -> Result<Content, ReadError>,
+    ) -> Result<Vec<(TlsFiles, Arc<Pair>)>, String> {
+        let listing = directory::list(dir)?;
+        self.dirs.extend(listing.dirs);
+        self.note_odd(listing.problems);
+        let mut pairs = Vec::new();
+        for files in listing.pairs {
+            self.found.insert(files.clone());
+            match self.load(&files, read) {
+                Ok(pair) => pairs.push((files, pair)),
+                Err(fault) => {
+                    let (key, problem) = left_out(&files, fault, read);
+                    if key == Half::Missing && self.unsettled.is_none() {
+                        self.unsettled = Some(files.key.clone());
+                    }
+                    let kept = before.and_then(|before| before.pairs.get(&files)).cloned();
+                    let fate = if kept.is_some() { "the last good one is served" } else { "it is left out" };
+                    self.note_odd(vec![Problem { message: format!("{}: {fate}", problem.message), ..problem }]);
+                    if let Some(pair) = kept {
+                        self.pairs.insert(files.clone(), Arc::clone(&pair));
+                        pairs.push((files, pair));
+                    }
+                }
+            }
+        }
+        if pairs.is_empty() {
+            let bad = self.odd.iter().filter(|problem| Path::new(&problem.file).starts_with(dir));
+            let bad: String =
+                bad.take(MOST_TOLD).map(|problem| format!("; {}: {}", problem.file, problem.message)).collect();
+            return Err(format!("no certificate in {} can be served{bad}", dir.display()));
+        }
+        Ok(pairs)
+    }
+
+    fn load(
+        &mut self,
+        files: &TlsFiles,
+        read: &mut impl FnMut(&Path) -> Result<Content, ReadError>,
+    ) -> Result<Arc<Pair>, Fault> {
+        if let Some(known) = self.pairs.get(files) {
+            return Ok(Arc::clone(known));
+        }
+        let pair = Arc::new(pair::pair(files, read)?);
+        self.pairs.insert(files.clone(), Arc::clone(&pair));
+        Ok(pair)
+    }
+
+    /// Notes what is left out, each once: two listeners may have the same directory.
+    fn note_odd(&mut self, odd: Vec<Problem>) {
+        for problem in odd {
+            if !self.odd.contains(&problem) {
+                self.odd.push(problem);
+            }
+        }
+    }
+}
+
+/// State of the other half of a pair, which may still come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Half {
+    Missing,
+    There,
+}
+
+/// Returns the warning of a pair in a directory that cannot be served.
+fn left_out(
+    files: &TlsFiles,
+    fault: Fault,
+    read: &mut impl FnMut(&Path) -> Result<Content, ReadError>,
+) -> (Half, Problem) {
+    let content = read(&files.cert).ok().filter(|_| files.cert == files.key);
+    let has = |word| content.as_ref().is_some_and(|content| pair::holds(&content.bytes, word));
+    let is_alone = has("BEGIN CERTIFICATE---") && !has("PRIVATE KEY-----");
+    let (half, problem) = match fault {
+        Fault::Unpaired(problem) => (Half::Missing, problem),
+        Fault::Bad(_) if is_alone => {
+            let stem = files.cert.file_stem().unwrap_or_default().display().to_string();
+            let help = format!("put it beside, as `{stem}.key`, or into the same file");
+            (Half::Missing, Problem::in_file(&files.cert, "there is no key for this certificate").help(help))
+        }
+        Fault::Bad(problem) => (Half::There, problem),
+    };
+    let warning = Problem::warning(&problem.file, problem.message);
+    (half, problem.help.into_iter().fold(warning, Problem::help))
+}
+
+/// Returns the TLS of every listener, the status site's included.
+fn listeners(config: &Config) -> impl Iterator<Item = &ListenTls> {
+    config.listen.iter().filter_map(|listen| listen.tls.as_ref())
+}
+
+/// Returns the certificates that are shown to upstreams.
+fn client_certs(config: &Config) -> impl Iterator<Item = &TlsFiles> {
+    let upstreams = config.routes.iter().flat_map(|route| &route.upstreams);
+    upstreams.filter_map(|upstream| upstream.client_cert.as_ref())
+}
+
+/// Returns the pairs that a config names one by one.
+fn named_pairs(config: &Config) -> impl Iterator<Item = &TlsFiles> {
+    listeners(config).flat_map(ListenTls::listed).chain(client_certs(config))
+}
+
+/// Returns the directories of certificates that a config names.
+pub(super) fn dirs_of(config: &Config) -> impl Iterator<Item = &PathBuf> {
+    listeners(config).filter_map(ListenTls::dir)
+}
+
 /// Returns the first key file whose key does not belong to its certificate, although both are good by themselves.
 pub(super) fn unpaired(config: &Config, mut read: impl FnMut(&Path) -> Result<Content, ReadError>) -> Option<PathBuf> {
-    let mut tls = config.listen.iter().filter_map(|listen| listen.tls.as_ref());
-    let is_unpaired = |files: &&TlsFiles| matches!(certificate(files, &mut read), Err(Fault::Unpaired(_)));
-    tls.find(is_unpaired).map(|files| files.key.clone())
+    let is_unpaired = |files: &&TlsFiles| matches!(pair::pair(files, &mut read), Err(Fault::Unpaired(_)));
+    named_pairs(config).find(is_unpaired).map(|files| files.key.clone())
 }
 
-/// Returns the routes with a secret, each with the secret's file.
-pub(crate) fn secret_files(config: &Config) -> impl Iterator<Item = (&str, &Path)> {
-    config.routes.iter().filter_map(|route| {
-        let file = route.policy.bypass.as_ref()?.secret_file.as_ref()?;
-        Some((route.name.as_str(), file.as_path()))
-    })
-}
-
-/// Returns the files that name places to notify.
-fn destination_files(config: &Config) -> impl Iterator<Item = &Path> {
-    config.notify.iter().filter_map(|notify| notify.to.file())
+fn roles(files: &TlsFiles) -> [(&Path, Role); 2] {
+    [(files.cert.as_path(), Role::Certificate), (files.key.as_path(), Role::Key)]
 }
 
 /// Returns the roots that a config names for its mail server.
@@ -149,105 +372,23 @@ fn mail_trust(config: &Config) -> Option<Trust> {
     config.mail.as_ref()?.ca.clone().map(Trust::File)
 }
 
-/// Returns the place that a file names. The content is not repeated, since it is a secret.
-fn destination(
-    file: &Path,
-    read: &mut impl FnMut(&Path) -> Result<Content, ReadError>,
-) -> Result<Destination, Problem> {
-    let help = "write one line into it: `slack:https://hooks.slack.com/services/…`, or another place";
-    let content = read(file).map_err(|error| Problem::in_file(file, error).help(help))?;
-    let text = std::str::from_utf8(&content.bytes).unwrap_or_default();
-    Destination::parse(text).map_err(|BadDestination { what, help }| Problem::in_file(file, what).help(help))
-}
-
-/// Returns the files of certificates, keys, secrets and roots that a config names, each with its role.
+/// Returns the files of certificates, keys, secrets and roots that a config names, each with its role. Directories have
+/// more, see [`Materials::found`].
 pub(super) fn files_of(config: &Config) -> impl Iterator<Item = (&Path, Role)> {
-    let tls = || config.listen.iter().filter_map(|listen| listen.tls.as_ref());
     let upstreams = config.routes.iter().flat_map(|route| &route.upstreams);
     let roots = upstreams.filter_map(|upstream| match &upstream.tls {
         Some(Trust::File(file)) => Some((file.as_path(), Role::Roots)),
         Some(Trust::System) | None => None,
     });
     let mail = config.mail.iter().filter_map(|mail| Some((mail.ca.as_deref()?, Role::Roots)));
-    tls()
-        .map(|tls| (tls.cert.as_path(), Role::Certificate))
-        .chain(tls().map(|tls| (tls.key.as_path(), Role::Key)))
+    let clients = listeners(config).filter_map(|tls| Some((tls.clients.as_ref()?.ca.as_path(), Role::Roots)));
+    named_pairs(config)
+        .flat_map(roles)
         .chain(secret_files(config).map(|(_, file)| (file, Role::Secret)))
         .chain(destination_files(config).map(|file| (file, Role::Secret)))
         .chain(roots)
+        .chain(clients)
         .chain(mail)
-}
-
-/// Warns of secrets that every user of this machine can read.
-pub(crate) fn exposed(config: &Config) -> Vec<Problem> {
-    let secrets = secret_files(config).map(|(_, file)| file);
-    let files: BTreeSet<&Path> = secrets.chain(destination_files(config)).collect();
-    let is_exposed = |file: &&Path| fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o007 != 0);
-    let warning = |file: &Path| {
-        let file = file.display().to_string();
-        let help = format!("run `chmod 600 {file}`, and write another secret if somebody may have seen this one");
-        Problem::warning(&file, "everybody on this machine can read this secret").help(help)
-    };
-    files.into_iter().filter(is_exposed).map(warning).collect()
-}
-
-/// Returns the key in a secret file.
-///
-/// # Errors
-/// If the file cannot be read, or its content is too short for a secret.
-pub(crate) fn secret(file: &Path, read: impl FnOnce(&Path) -> Result<Content, ReadError>) -> Result<Key, Problem> {
-    let name = file.display().to_string();
-    let help = format!("make one: `openssl rand -hex 32 > {name} && chmod 600 {name}`");
-    let content = read(file).map_err(|error| Problem::in_file(file, error).help(help.clone()))?;
-    Key::new(&content.bytes).map_err(|length| {
-        let found = match length {
-            0 => "there is no secret in this file".to_owned(),
-            length => format!("this secret has {length} bytes, and at least {SHORTEST} are needed"),
-        };
-        Problem::in_file(file, found).help(help)
-    })
-}
-
-/// The reason why a certificate and its key cannot be used.
-enum Fault {
-    /// The key does not belong to the certificate.
-    Unpaired(Problem),
-    /// One of the two is bad by itself.
-    Bad(Problem),
-}
-
-impl From<Problem> for Fault {
-    fn from(problem: Problem) -> Self {
-        Self::Bad(problem)
-    }
-}
-
-fn certificate(
-    files: &TlsFiles,
-    read: &mut impl FnMut(&Path) -> Result<Content, ReadError>,
-) -> Result<CertifiedKey, Fault> {
-    let TlsFiles { cert: cert_file, key: key_file } = files;
-    let cert = read(cert_file).map_err(|error| Problem::in_file(cert_file, error))?;
-    let key = read(key_file).map_err(|error| Problem::in_file(key_file, error))?;
-    let chain = certificates(&cert.bytes).map_err(|message| Problem::in_file(cert_file, message).help(CERT_HELP))?;
-    let key = PrivateKeyDer::from_pem_slice(&key.bytes)
-        .map_err(|error| Problem::in_file(key_file, format!("no private key: {error}")).help(KEY_HELP))?;
-    CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
-        if matches!(error, rustls::Error::InconsistentKeys(_)) {
-            let message = format!("the key does not belong to the certificate in {}", cert_file.display());
-            return Fault::Unpaired(Problem::in_file(key_file, message).help(PAIR_HELP));
-        }
-        Problem::in_file(cert_file, format!("the certificate cannot be used: {error}")).help(CERT_HELP).into()
-    })
-}
-
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match chain {
-        Ok(chain) if chain.is_empty() => Err("no certificate in this file".to_owned()),
-        Ok(chain) => Ok(chain),
-        Err(error) => Err(format!("not a certificate in PEM form: {error}")),
-    }
 }
 
 fn roots(
@@ -259,16 +400,19 @@ fn roots(
         Trust::System => system_roots(config_file),
         Trust::File(file) => {
             let content = read(file).map_err(|error| Problem::in_file(file, error))?;
-            let chain =
-                certificates(&content.bytes).map_err(|message| Problem::in_file(file, message).help(CERT_HELP))?;
-            let mut store = RootCertStore::empty();
-            for root in chain {
-                let added = store.add(root);
-                added.map_err(|error| Problem::in_file(file, format!("not a root certificate: {error}")))?;
-            }
-            Ok(Roots { store: Arc::new(store), hash: Some(content.hash.to_string()) })
+            Ok(Roots { store: Arc::new(root_store(file, &content)?), hash: Some(content.hash.to_string()) })
         }
     }
+}
+
+/// Reads the roots of a PEM file; at least one.
+fn root_store(file: &Path, content: &Content) -> Result<RootCertStore, Problem> {
+    let mut store = RootCertStore::empty();
+    for root in certificates(file, &content.bytes)? {
+        let added = store.add(root);
+        added.map_err(|error| Problem::in_file(file, format!("not a root certificate: {error}")))?;
+    }
+    Ok(store)
 }
 
 /// Returns the system's roots, read once per process. As with other programs, a change of them needs a restart.
@@ -307,6 +451,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-const CERT_HELP: &str = "a PEM file begins with -----BEGIN CERTIFICATE-----, the server's own certificate first";
-const PAIR_HELP: &str = "renew both files together, the certificate first; the pair is taken when it fits";
-const KEY_HELP: &str = "a PEM file with -----BEGIN PRIVATE KEY-----, not encrypted";
+/// Bad files of a directory that are told when none is good.
+const MOST_TOLD: usize = 3;
+const DIR_HELP: &str = "put one there: `NAME.pem` with chain and key, `NAME.crt` with `NAME.key`, or `NAME/fullchain.pem` \
+                        with `NAME/privkey.pem`";

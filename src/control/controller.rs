@@ -266,11 +266,11 @@ impl Controller {
         report
     }
 
-    /// Checks the facts that have no event: secrets that others can read, and a disk that can be written again. Returns
+    /// Checks the facts that have no event: secrets that others can read, certificates that end, and a disk that can be written again. Returns
     /// true if the report may have changed.
     pub(super) fn look_around(&mut self) -> bool {
         let generation = self.publication.generation();
-        let seen = self.inputs.look_at_secrets();
+        let seen = self.inputs.look_at_standing();
         self.recorder.as_mut().is_some_and(|recorder| recorder.retry(generation)) || seen
     }
 

@@ -4,6 +4,7 @@
 
 mod follow;
 mod in_force;
+mod materials;
 mod own_pages;
 mod pairs;
 mod refused_page;
@@ -63,8 +64,9 @@ pub(super) struct Inputs {
     findings: Findings,
     /// Edits that are not recorded yet.
     edits: Vec<Event>,
-    /// Secrets that others can read, as they were at the last look.
-    exposed: Vec<Problem>,
+    /// Warnings that come and go without an edit, as they were at the last look: secrets that others can read,
+    /// certificates that end.
+    standing: Vec<Problem>,
     /// Trial of the page's files after an edit.
     pub(super) trial: PageTrial,
     refused_page: RefusedPage,
@@ -129,8 +131,9 @@ impl Inputs {
         if let Some(preview) = &preview {
             loaded = preview.adapt(loaded, &config_file, &mut files)?;
         }
-        let Loaded { config, sources, flags, flags_missing, stale, materials, renderers, warnings } = loaded;
+        let Loaded { config, sources, flags, flags_missing, stale, materials, renderers, warnings, standing } = loaded;
         log.set_level(config.log.level);
+        warn(&standing);
         if flags_missing {
             tracing::info!(path = %config.maintenance.display(), "no flag file: nothing is flagged");
         }
@@ -150,7 +153,7 @@ impl Inputs {
             pairs: Pairs::default(),
             findings: Findings::of_start(&warnings),
             edits: Vec::new(),
-            exposed: Vec::new(),
+            standing,
             trial: PageTrial::new(),
             refused_page: RefusedPage::default(),
             switches: Switches::default(),
@@ -188,23 +191,6 @@ impl Inputs {
         }
     }
 
-    /// Checks again which secrets others can read, since permissions change without the content. Returns true if the
-    /// result has changed.
-    pub(super) fn look_at_secrets(&mut self) -> bool {
-        let exposed = certs::exposed(&self.config);
-        if exposed == self.exposed {
-            return false;
-        }
-        let before = mem::replace(&mut self.exposed, exposed);
-        before
-            .iter()
-            .filter(|problem| !self.exposed.contains(problem))
-            .for_each(|problem| self.findings.retract(problem));
-        let new: Vec<Problem> = self.exposed.iter().filter(|problem| self.findings.add(problem)).cloned().collect();
-        warn(&new);
-        true
-    }
-
     /// Returns the instant of the next refresh that needs no changed file.
     pub(super) fn due(&self) -> Option<Instant> {
         self.pairs.due()
@@ -223,6 +209,9 @@ impl Inputs {
     /// Watches every file that the inputs come from, and no other.
     pub(super) fn watch(&mut self) {
         self.files.set_all(self.watched());
+        let waiting = self.waiting.iter().flat_map(certs::dirs_of);
+        let dirs: Vec<PathBuf> = self.materials.dirs().chain(waiting).cloned().collect();
+        self.files.set_dirs(dirs);
     }
 
     /// Takes in changed files.
@@ -258,12 +247,13 @@ impl Inputs {
                 Change::Accepted(path) | Change::Restored(path) => {
                     touched.config |= waiting;
                     touched.pages |= pages.contains(path);
-                    touched.materials |= certs::files_of(&self.config).any(|(file, _)| file == path);
+                    touched.materials |= self.material_files().any(|(file, _)| file == path);
                 }
                 Change::Missing(path) => {
                     touched.config |= waiting;
                     touched.pages |= pages.contains(path);
                 }
+                Change::Listed(_) => (touched.config, touched.materials) = (touched.config || waiting, true),
                 Change::Unreadable(_) | Change::WatchWarning(_) | Change::Noted(_) | Change::Watching => {}
             }
         }
@@ -300,13 +290,12 @@ impl Inputs {
         if let Some(preview) = &self.preview {
             (preview.config)(&mut config);
         }
-        let materials = certs::materials(&self.config_file, &config, |path| self.files.settled(path));
+        let materials = self.load_materials(&config);
         let page = pages::read_files(&self.config_file, &config, |path| self.files.present(path));
         let checked = self.refused_page.check(page, &self.renderers);
         problems.extend(self.new_switches(&config));
         match (materials, checked.whole(), self.misses_flags(&config).or_else(|| untold(&mut problems))) {
             (Ok(materials), Some(renderers), None) => {
-                problems.extend(certs::exposed(&config));
                 problems.extend(self.startup.changed_by(&config, &self.config_file));
                 self.trial.forget();
                 self.sources.in_force = self.sources.read.clone();
@@ -316,6 +305,7 @@ impl Inputs {
                 self.watch();
                 self.findings.retain(|path| self.files.get(path).is_some() || path.is_file());
                 self.in_force.retain(|path| self.files.get(path).is_some());
+                let _ = self.look_at_standing();
                 // Even if the new flag file is refused at first, its next contents must be doubted.
                 self.judge_flags();
                 let _ = self.take_switches();
@@ -399,48 +389,6 @@ impl Inputs {
         }
         self.flags = Arc::new(flags);
         self.judge_flags();
-    }
-
-    /// Reads certificates, keys, roots and secrets again. A certificate and its key are seldom written at once, so the
-    /// pair is taken when both fit.
-    fn take_materials(&mut self) -> Effect {
-        let config = Arc::clone(&self.config);
-        match certs::materials(&self.config_file, &config, |path| self.files.settled(path)) {
-            Ok(materials) => {
-                certs::files_of(&config).for_each(|(file, _)| self.findings.clear(file));
-                let warnings = certs::exposed(&config);
-                warn(&warnings);
-                for warning in warnings {
-                    self.findings.set(PathBuf::from(&warning.file), vec![warning]);
-                }
-                self.set_materials(materials);
-                Effect::Publish
-            }
-            Err(problems) if self.awaits_pair(&config, &problems) => Effect::None,
-            Err(problems) => {
-                for problem in problems {
-                    let _ = self.refuse(&PathBuf::from(&problem.file), vec![problem]);
-                }
-                Effect::None
-            }
-        }
-    }
-
-    fn set_materials(&mut self, materials: Materials) {
-        if self.waiting.is_none() {
-            self.pairs.forget();
-        }
-        self.known.secrets = materials.secrets.clone();
-        self.materials = Arc::new(materials);
-        let config = Arc::clone(&self.config);
-        certs::files_of(&config).for_each(|(file, _)| self.take_content(file));
-    }
-
-    /// Returns true if the only problem is a key that does not belong to its certificate, and the other half of the
-    /// pair may still come.
-    fn awaits_pair(&mut self, config: &Config, problems: &[Problem]) -> bool {
-        let unpaired = certs::unpaired(config, |path| self.files.settled(path));
-        self.pairs.await_other_half(unpaired.filter(|_| problems.len() == 1))
     }
 
     /// Keeps what is in force, and reports why.

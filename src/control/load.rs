@@ -39,6 +39,8 @@ pub(crate) struct Loaded {
     pub renderers: Renderers,
     /// Warnings; none of them is an error.
     pub warnings: Vec<Problem>,
+    /// The warnings among them that come and go without an edit.
+    pub standing: Vec<Problem>,
 }
 
 impl Loaded {
@@ -87,11 +89,13 @@ pub(crate) fn from(config_file: &Path, reader: &mut impl Reader) -> Result<Loade
             (None, false)
         }
     };
-    let materials = certs::materials(config_file, &config, |path| reader.file(path));
+    let materials = certs::materials(config_file, &config, None, |path| reader.file(path));
     let (materials, found) =
         materials.map_or_else(|problems| (None, problems), |materials| (Some(materials), Vec::new()));
     problems.extend(found);
-    problems.extend(certs::exposed(&config));
+    let standing = materials.as_ref().map(|materials| standing(&config, materials, Timestamp::now()));
+    let standing = standing.unwrap_or_else(|| certs::exposed(&config));
+    problems.extend(standing.iter().cloned());
     problems.extend(super::notify::unrunnable(config_file, &config));
     problems.extend(super::subscribers::unmailable(config_file, &config));
     let (renderers, found) = pages::renderers(config_file, &config, |path| reader.file(path));
@@ -109,9 +113,17 @@ pub(crate) fn from(config_file: &Path, reader: &mut impl Reader) -> Result<Loade
             flags_missing,
             materials,
             warnings: problems,
+            standing,
         }),
         _ => Err(problems),
     }
+}
+
+/// Returns the warnings that come and go without an edit: secrets that others can read, and certificates that end.
+pub(super) fn standing(config: &Config, materials: &Materials, now: Timestamp) -> Vec<Problem> {
+    let mut standing = certs::exposed(config);
+    standing.extend(materials.warnings(now));
+    standing
 }
 
 /// Returns the problem of a config that names another flag file, if that cannot be read. A running proxy must not take

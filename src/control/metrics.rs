@@ -115,6 +115,19 @@ fn files(text: &mut Exposition, report: &Report) {
     write(problems, &|file| Some(number(file.problems.len() as u64)));
     let pending = text.gauge("backsoon_file_pending", "1 while a newer content of the file is not believed yet.");
     write(pending, &|file| Some(flag(file.pending.is_some())));
+    certificates(text, report);
+}
+
+fn certificates(text: &mut Exposition, report: &Report) {
+    let help = "When the certificate in force ends. `name` is the first of its names.";
+    let mut ends = text.gauge("backsoon_certificate_expiry_timestamp_seconds", help);
+    for file in &report.files {
+        let Some(certificate) = &file.certificate else { continue };
+        let name = certificate.names.first().map_or("", String::as_str);
+        if let Some(instant) = certificate.ends {
+            ends.sample(&[("file", &file.path), ("name", name)], seconds(instant));
+        }
+    }
 }
 
 fn workers(text: &mut Exposition, meters: &Meters) {

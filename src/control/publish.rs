@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustls::ClientConfig;
-use rustls::sign::CertifiedKey;
 
 use crate::live::{Generation, LiveUpstream};
 use crate::plan::compile::compile;
-use crate::plan::config::{Listen, TlsFiles, Upstream};
+use crate::plan::config::{Listen, Upstream};
 use crate::plan::snapshot::{Route, Snapshot};
 use crate::telemetry::{Meters, RouteMeter, UpstreamKey};
 
-use super::certs::Materials;
+use super::certs::{Materials, Served};
 use super::inputs::Inputs;
 
 /// State carried from one publication to the next.
@@ -22,8 +21,8 @@ pub(super) struct Publication {
     generation: u64,
     /// The listeners that were bound at the start.
     listeners: Vec<Listen>,
-    /// The certificate that each listener served last.
-    served: Vec<Option<Arc<CertifiedKey>>>,
+    /// The TLS that each listener served last.
+    served: Vec<Option<Served>>,
     meters: Arc<Meters>,
     /// TLS clients by upstream, so that sessions are resumed over generations.
     clients: HashMap<UpstreamKey, Option<Arc<ClientConfig>>>,
@@ -62,9 +61,9 @@ impl Publication {
         self.generation += 1;
         let snapshot = compile(inputs.at_now(previous, self.generation));
         let Bindings { routes, upstreams, .. } = self.bindings(inputs.materials(), &snapshot);
-        self.served = (0..self.listeners.len()).map(|index| self.certificate(index, inputs)).collect();
-        let certificates = self.served.clone();
-        Generation { snapshot, published: Instant::now(), routes, upstreams, certificates }
+        self.served = (0..self.listeners.len()).map(|index| self.serve(index, inputs)).collect();
+        let listeners = self.served.iter().map(|served| Some(Arc::clone(&served.as_ref()?.config))).collect();
+        Generation { snapshot, published: Instant::now(), routes, upstreams, listeners }
     }
 
     /// Returns the bindings of a snapshot, which are kept as long as the materials stay the same.
@@ -95,12 +94,16 @@ impl Publication {
         LiveUpstream { meter, tls }
     }
 
-    /// Returns the certificate of a listener, from the files that the config names now. A listener that the config has
-    /// dropped, or turned to clear text, keeps its last certificate until the restart.
-    fn certificate(&self, listener: usize, inputs: &Inputs) -> Option<Arc<CertifiedKey>> {
-        let listen = &self.listeners[listener];
+    /// Returns the TLS of a listener, from the files that the config names now. A listener that the config has dropped,
+    /// or turned to clear text, keeps its last certificates until the restart.
+    fn serve(&self, listener: usize, inputs: &Inputs) -> Option<Served> {
+        let listen = self.listeners.get(listener)?;
+        let before = self.served.get(listener).and_then(Option::as_ref);
+        // A listener of clear text stays one until the restart, too.
+        let at_start = listen.tls.as_ref()?;
         let now = inputs.config().listen.iter().find(|now| now.address == listen.address);
-        let files: Option<&TlsFiles> = now.and_then(|now| now.tls.as_ref()).or(listen.tls.as_ref());
-        inputs.materials().certificate(files?).or_else(|| self.served.get(listener).cloned().flatten())
+        let tls = now.and_then(|now| now.tls.as_ref()).unwrap_or(at_start);
+        let serving = inputs.materials().serving(tls);
+        serving.and_then(|serving| Served::new(serving, before)).or_else(|| before.cloned())
     }
 }

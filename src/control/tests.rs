@@ -89,11 +89,11 @@ fn generation(inputs: Inputs<'_>, meters: &Meters, tls: Option<&Arc<ClientConfig
     let snapshot = compile(inputs);
     let routes = snapshot.routes.iter().map(|route| meters.route(&route.config.name)).collect();
     let upstreams = snapshot.upstreams.iter().map(|upstream| LiveUpstream {
-        meter: meters.upstream(UpstreamKey { upstream: upstream.clone(), roots: None }),
+        meter: meters.upstream(UpstreamKey { upstream: upstream.clone(), roots: None, client_cert: None }),
         tls: tls.filter(|_| upstream.tls.is_some()).cloned(),
     });
     let upstreams = upstreams.collect();
-    Generation { snapshot, published: Instant::now(), routes, upstreams, certificates: Vec::new() }
+    Generation { snapshot, published: Instant::now(), routes, upstreams, listeners: Vec::new() }
 }
 
 const LISTEN: &str = "[[listen]]\naddress = \"127.0.0.1:0\"\n";

@@ -6,9 +6,12 @@
 
 pub(crate) mod author;
 pub(crate) mod debounce;
+mod dirs;
 mod kind;
 mod links;
 pub(crate) mod listing;
+#[cfg(feature = "proxy")]
+mod settled;
 pub(crate) mod source;
 pub(crate) mod watch;
 #[cfg(feature = "proxy")]
@@ -25,6 +28,7 @@ use std::time::{Instant, SystemTime};
 use tokio::time::{self, sleep_until};
 
 use debounce::{Debounce, Doubt, Hint, Observation, Step, Timing, Wait};
+use dirs::{Listed, within};
 pub(crate) use kind::Kind;
 use links::PathChain;
 use source::{Content, Found, ReadError, WatchWarning};
@@ -87,6 +91,8 @@ pub(crate) enum Change {
     WatchWarning(PathBuf),
     /// The content stays, but [`State::pending`] has changed, or another file holds the content.
     Noted(PathBuf),
+    /// Names have come or gone in a directory that is listed.
+    Listed(PathBuf),
     /// Changes are noticed in another way than before; see [`Files::watching`].
     Watching,
 }
@@ -97,6 +103,8 @@ pub(crate) enum Change {
 pub(crate) struct Files {
     options: Options,
     entries: BTreeMap<PathBuf, Entry>,
+    /// Directories whose names matter.
+    dirs: BTreeMap<PathBuf, Listed>,
     watch: Watch,
     /// The way of watching that was reported last.
     reported: Watching,
@@ -125,6 +133,7 @@ impl Files {
             reported: watch.watching.clone(),
             next_poll: now() + options.timing.poll,
             entries: BTreeMap::new(),
+            dirs: BTreeMap::new(),
             rearm: false,
             looks: 0,
             watch,
@@ -199,6 +208,9 @@ impl Files {
         let hints = self.watch.take();
         self.rearm |= hints.moved || hints.lost;
         let mut changes = self.look_at_hinted(&hints);
+        if hints.listed || hints.lost {
+            changes.extend(self.list());
+        }
         // Report changes before setting watches, which takes longer.
         if changes.is_empty() {
             let polls = self.polls(now());
@@ -211,8 +223,10 @@ impl Files {
             }
             if rearms {
                 changes = self.look_at_all(|_, _| Hint::Poll);
+                changes.extend(self.list());
             } else if polls {
                 changes = self.look_at_moved();
+                changes.extend(self.list());
             }
         }
         changes.extend(self.report_watching());
@@ -304,7 +318,12 @@ impl Files {
         for (path, entry) in &mut self.entries {
             entry.chain = PathChain::of(path);
         }
-        let chains: Vec<_> = self.entries.values().map(|entry| &entry.chain).collect();
+        for (dir, listed) in &mut self.dirs {
+            listed.chain = PathChain::of(&within(dir));
+        }
+        let dirs = self.dirs.values().map(|listed| &listed.chain);
+        let chains: Vec<_> = self.entries.values().map(|entry| &entry.chain).chain(dirs).collect();
+        self.watch.list(self.dirs.values().filter_map(|listed| Some(listed.chain.end.parent()?.to_owned())).collect());
         self.watch.arm(&chains);
     }
 
@@ -320,82 +339,6 @@ impl Files {
         let due = settled.fold(self.next_poll, Instant::min);
         // The path led elsewhere at the last look, so set the watches at once.
         if self.rearm { now() } else { due }
-    }
-}
-
-#[cfg(feature = "proxy")]
-impl Files {
-    /// Watches a file that was not watched. The present content counts.
-    fn load_new(&mut self, path: &Path, kind: Kind) {
-        let entry = Entry::new(path, kind, self.options.timing);
-        self.entries.insert(path.to_path_buf(), entry);
-        self.arm();
-        self.start(path);
-    }
-
-    /// Returns the last settled content of a file. Reads a file that is not watched yet.
-    ///
-    /// # Errors
-    /// The error of the file, if there never was a content.
-    pub(crate) fn settled(&mut self, path: &Path) -> Result<Content, ReadError> {
-        self.content(path, Kind::Content)
-    }
-
-    /// Returns the last settled listing of the files that a pattern matches. It is watched like a file.
-    ///
-    /// # Errors
-    /// The error of the folder, if it never could be listed.
-    pub(crate) fn listed(&mut self, pattern: &Path) -> Result<Content, ReadError> {
-        self.content(pattern, Kind::Listing)
-    }
-
-    fn content(&mut self, path: &Path, kind: Kind) -> Result<Content, ReadError> {
-        if !self.entries.contains_key(path) {
-            self.load_new(path, kind);
-        }
-        let state = self.get(path).ok_or(ReadError::Missing)?;
-        state.content.clone().ok_or(state.error.unwrap_or(ReadError::Missing))
-    }
-
-    /// Returns the content of a file that counts only as long as it exists.
-    ///
-    /// # Errors
-    /// The error of the file, if there never was a content or the file is gone.
-    pub(crate) fn present(&mut self, path: &Path) -> Result<Content, ReadError> {
-        let content = self.settled(path)?;
-        if self.is_missing(path) { Err(ReadError::Missing) } else { Ok(content) }
-    }
-
-    /// Returns true if a watched file is gone.
-    pub(crate) fn is_missing(&self, path: &Path) -> bool {
-        self.get(path).is_some_and(|state| state.error == Some(ReadError::Missing))
-    }
-
-    /// Returns the next time at which every file is looked at.
-    pub(crate) fn next_poll(&self) -> Instant {
-        self.next_poll
-    }
-
-    /// Returns how changes are noticed.
-    pub(crate) fn watching(&self) -> &Watching {
-        &self.watch.watching
-    }
-
-    /// Looks at every file now, because the operator asked for it. A content is taken if an event says that it is
-    /// finished, or if it has been quiet for long enough. All others are waited for, since a writer may be at work.
-    pub(crate) fn force(&mut self) -> Vec<Change> {
-        let hints = self.watch.take();
-        self.arm();
-        let by_events: BTreeMap<_, _> =
-            self.entries.keys().map(|path| (path.clone(), self.hint(path, &hints))).collect();
-        let mut changes = self.look_at_all(|path, found| match by_events.get(path) {
-            Some(hint @ (Hint::Writing | Hint::Closed | Hint::Renamed)) => *hint,
-            Some(Hint::Poll | Hint::Forced(_)) | None => Hint::Forced(found.age()),
-        });
-        let mounted = self.entries.iter_mut().filter(|(path, _)| source::is_mount_point(path));
-        changes.extend(mounted.filter_map(|(path, entry)| entry.warn(path, WatchWarning::MountPoint)));
-        changes.extend(self.report_watching());
-        changes
     }
 }
 

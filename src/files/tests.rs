@@ -71,6 +71,7 @@ impl Bench {
                 Change::Missing(_) => "<missing>".into(),
                 Change::Unreadable(_) => format!("<{}>", self.state().error.unwrap()),
                 Change::WatchWarning(_) => "<caveat>".into(),
+                Change::Listed(_) => "<listed>".into(),
                 Change::Watching => format!("<{}>", self.files.watching()),
             };
             self.log.push(entry);

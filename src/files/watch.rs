@@ -75,6 +75,8 @@ pub(super) struct HintSet {
     pub moved: bool,
     /// True if events were lost. Anything may have happened to any name then.
     pub lost: bool,
+    /// True if a name came or went in one of the directories that are listed.
+    pub listed: bool,
 }
 
 impl HintSet {
@@ -154,6 +156,11 @@ impl Watch {
             || self.armed.iter().any(|(dir, id)| identity(dir) != *id)
     }
 
+    /// Sets the directories in which every name matters. Their chains have to be armed as well, to watch them.
+    pub(super) fn list(&self, dirs: BTreeSet<PathBuf>) {
+        self.shared.lock().listed = dirs;
+    }
+
     /// Notices events on the names of a chain, as far as their directories are watched already.
     pub(super) fn add_names(&self, chain: &PathChain) {
         self.shared.lock().add_names(chain);
@@ -166,7 +173,8 @@ impl Watch {
             let hint = event.hint(&path);
             (path, (order, hint))
         };
-        HintSet { names: pending.names.into_iter().map(hint).collect(), moved: pending.moved, lost: pending.lost }
+        let names = pending.names.into_iter().map(hint).collect();
+        HintSet { names, moved: pending.moved, lost: pending.lost, listed: pending.listed }
     }
 
     /// Returns true if somebody has worked on a chain since the hints were taken.
@@ -226,6 +234,8 @@ struct Table {
     patterns: HashMap<PathBuf, Vec<PathBuf>>,
     /// Directories that were renamed into place, and whose watches are still those of the directories before them.
     replaced: BTreeSet<PathBuf>,
+    /// Directories in which every name matters, free of symlinks.
+    listed: BTreeSet<PathBuf>,
     pending: PendingEvents,
 }
 
@@ -245,6 +255,7 @@ struct PendingEvents {
     count: u64,
     moved: bool,
     lost: bool,
+    listed: bool,
 }
 
 /// An event on a name.
@@ -359,7 +370,9 @@ impl Table {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let matching = patterns.iter().filter(|pattern| *pattern != path && listing::matches(pattern, name));
         let noted = matching.fold(false, |noted, pattern| self.note_name(event, pattern) | noted);
-        self.note_name(event, path) | noted
+        let is_listed = NameEvent::is_move(event) && path.parent().is_some_and(|dir| self.listed.contains(dir));
+        self.pending.listed |= is_listed;
+        self.note_name(event, path) | noted | is_listed
     }
 
     fn note_name(&mut self, event: &EventKind, path: &Path) -> bool {

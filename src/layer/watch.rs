@@ -345,6 +345,7 @@ impl FlagWatch {
             problems: self.problems.clone(),
             trouble: error.map(|error| error.to_string()),
             caveat: None,
+            certificate: None,
         }
     }
 

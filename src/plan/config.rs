@@ -29,6 +29,7 @@ mod status;
 mod store;
 mod switch;
 mod template;
+mod tls;
 mod values;
 mod variables;
 
@@ -66,6 +67,7 @@ pub use status::{SITE_PATH, SitePlace, StatusConfig, StatusService};
 pub use store::{PostgresConfig, PostgresServer, PostgresTls, StoreConfig};
 pub use switch::Switch;
 pub use template::{ProgramFormat, ProgramTemplate};
+pub use tls::{CertSource, ClientAuth, ClientNeed, ListenTls, TlsFiles, TlsVersion};
 pub use variables::{Origin, Used};
 
 use super::path::{PathPattern, Prefix};
@@ -148,8 +150,8 @@ pub enum Address {
 pub struct Listen {
     /// Address to listen on.
     pub address: Address,
-    /// Certificate to serve; `None` is clear text.
-    pub tls: Option<TlsFiles>,
+    /// TLS; `None` is clear text.
+    pub tls: Option<ListenTls>,
     /// Redirect of everything to https, but for the paths that stay open.
     pub redirect: Option<ToHttps>,
     /// Content.
@@ -204,15 +206,6 @@ pub enum Serves {
     Routes,
     /// The status site alone, whatever the host.
     Site,
-}
-
-/// Files of a listener's certificate.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TlsFiles {
-    /// Certificate chain in PEM, leaf first.
-    pub cert: PathBuf,
-    /// Private key in PEM.
-    pub key: PathBuf,
 }
 
 /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed.
@@ -337,6 +330,8 @@ pub struct Upstream {
     pub address: UpstreamAddress,
     /// Path below which the upstream has the app.
     pub base: BasePath,
+    /// Certificate to show to an `https://` upstream.
+    pub client_cert: Option<TlsFiles>,
     /// Speak HTTP/2: by prior knowledge on clear text, by ALPN on TLS.
     pub http2: bool,
     /// PROXY header that begins each connection, which then belongs to one client.

@@ -20,6 +20,7 @@ mod route_page;
 mod status;
 mod switch;
 mod times;
+mod tls;
 mod upstream;
 
 #[cfg(test)]
@@ -27,7 +28,7 @@ mod tests;
 
 pub use bypass::BYPASS;
 pub use checks::{CHECK, HEALTH};
-pub use config::{ADMIN, CONFIG, EXCEPTION, HOLD, LISTEN, READ_ONLY, ROUTE, TLS};
+pub use config::{ADMIN, CONFIG, EXCEPTION, HOLD, LISTEN, READ_ONLY, ROUTE};
 pub use errors::ERRORS;
 pub use fields::{REQUEST, RESPONSE};
 pub use flags::{FLAG, FLAGS, IMPACT, LIFT, LINK, PROGRESS, SERVICE, STEP, WINDOW};
@@ -40,4 +41,5 @@ pub use redirect::{LISTEN_REDIRECT, ROUTE_REDIRECT};
 pub use route_page::{LINKS, ROUTE_PAGE};
 pub use status::{STATUS, STATUS_SERVICE};
 pub use switch::SWITCH;
+pub use tls::{CERTIFICATE, TLS};
 pub use upstream::UPSTREAM;

@@ -35,6 +35,12 @@ pub(crate) fn instant(at: Timestamp, now: Timestamp) -> String {
     if day(at) == day(now) { at.strftime(of_day).to_string() } else { format!("{} {}", day(at), at.strftime(of_day)) }
 }
 
+/// Writes a number with its noun: `1 day`, `3 days`.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{ending}")
+}
+
 /// Formats a latency with two or three significant digits: `0.42 ms`, `8.3 ms`, `120 ms`, `2.5 s`.
 pub(crate) fn latency(millis: f64) -> String {
     match millis {

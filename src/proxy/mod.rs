@@ -24,7 +24,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustls::ServerConfig;
 use tokio::runtime::LocalOptions;
 use tokio::sync::watch as channel;
 
@@ -34,7 +33,6 @@ use crate::telemetry::Meters;
 use crate::telemetry::access::AccessLog;
 
 pub use client::listen;
-use client::tls;
 use listen::{Bound, WorkerListener};
 use worker::{ConnectionLimits, Worker};
 
@@ -64,18 +62,16 @@ pub struct Proxy {
 /// Starts the workers.
 ///
 /// # Errors
-/// Returns an error if a thread cannot be started, or the TLS configuration cannot be made.
+/// Returns an error if a thread cannot be started.
 pub fn start(mut start: Start) -> std::io::Result<Proxy> {
-    let listeners = start.tls.iter().enumerate();
-    let tls: Vec<Option<Arc<ServerConfig>>> = listeners
-        .map(|(index, &tls)| tls.then(|| tls::server_config(start.reader.clone(), index)).transpose())
-        .collect::<std::io::Result<_>>()?;
+    // The index by which the live generation has the TLS of a listener.
+    let tls: Vec<Option<usize>> = start.tls.iter().enumerate().map(|(index, &tls)| tls.then_some(index)).collect();
     let workers = start.meters.workers.len();
     let limits = connection_limits(&start.reader, workers);
     let holds = Arc::new(HoldQueues::default());
     let mut threads = Vec::with_capacity(workers);
     for (id, log) in start.logs.into_iter().enumerate() {
-        let listeners = start.listeners.iter_mut().map(Bound::take).zip(tls.iter().cloned());
+        let listeners = start.listeners.iter_mut().map(Bound::take).zip(tls.iter().copied());
         let listeners: Vec<_> = listeners.filter_map(|(listener, tls)| Some((listener?, tls))).collect();
         let (reader, meters, stage) = (start.reader.clone(), Arc::clone(&start.meters), start.stage.clone());
         let holds = Arc::clone(&holds);
@@ -116,7 +112,7 @@ impl Drop for Alive {
 fn run(
     worker: impl FnOnce() -> Worker,
     publications: Reader,
-    listeners: Vec<(WorkerListener, Option<Arc<ServerConfig>>)>,
+    listeners: Vec<(WorkerListener, Option<usize>)>,
     stage: channel::Receiver<Stage>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
@@ -133,7 +129,7 @@ fn run(
 async fn work(
     worker: Rc<Worker>,
     publications: Reader,
-    listeners: Vec<(WorkerListener, Option<Arc<ServerConfig>>)>,
+    listeners: Vec<(WorkerListener, Option<usize>)>,
     mut stage: channel::Receiver<Stage>,
 ) {
     let (switches, open) = AcceptSwitches::new();

@@ -33,6 +33,8 @@ pub struct UpstreamKey {
     pub upstream: Upstream,
     /// The SHA-256 of the `ca` file, if there is one.
     pub roots: Option<String>,
+    /// The hashes of the files of `client_cert`, if there is one.
+    pub client_cert: Option<String>,
 }
 
 impl Meters {

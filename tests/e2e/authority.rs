@@ -42,13 +42,20 @@ impl Authority {
 
     /// Issues a certificate for these names or addresses.
     pub fn identity(&self, names: &[&str]) -> Identity {
+        self.issue(names, |_| {})
+    }
+
+    /// Issues a certificate with what else it says.
+    pub fn issue(&self, names: &[&str], say: impl FnOnce(&mut CertificateParams)) -> Identity {
         let key = KeyPair::generate().unwrap();
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        let cert = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let mut params = CertificateParams::new(names).unwrap();
+        say(&mut params);
+        let cert = params.signed_by(&key, &self.issuer).unwrap();
         Identity { cert: cert.pem(), key: key.serialize_pem() }
     }
 
-    fn roots(&self) -> RootCertStore {
+    pub fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.pem().as_bytes()).unwrap()).unwrap();
         roots
@@ -90,7 +97,16 @@ impl Identity {
 
 /// Connects and completes the handshake, asking for `localhost`.
 pub async fn connect(address: std::net::SocketAddr, connector: &TlsConnector) -> std::io::Result<TlsStream<TcpStream>> {
+    connect_to(address, connector, "localhost").await
+}
+
+/// Connects and completes the handshake, asking for a name.
+pub async fn connect_to(
+    address: std::net::SocketAddr,
+    connector: &TlsConnector,
+    name: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    patiently(connector.connect(ServerName::try_from("localhost").unwrap(), stream)).await
+    patiently(connector.connect(ServerName::try_from(name.to_owned()).unwrap(), stream)).await
 }

@@ -178,6 +178,7 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, form: Pre
             tls: None,
             address: UpstreamAddress::Host("127.0.0.1".to_owned(), 9),
             base: BasePath::default(),
+            client_cert: None,
             http2: false,
             proxy_protocol: None,
         }],

@@ -9,7 +9,7 @@ impl Inputs {
     /// Logs what happened to a file other than new content, and acts on it.
     pub(super) fn follow(&mut self, change: &Change) -> Effect {
         match change {
-            Change::Accepted(_) | Change::Noted(_) => {}
+            Change::Accepted(_) | Change::Noted(_) | Change::Listed(_) => {}
             Change::Restored(path) => {
                 tracing::info!(path = %path.display(), "the file can be read again");
                 if *path == self.config.maintenance {

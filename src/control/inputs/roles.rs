@@ -9,8 +9,9 @@ use crate::files::source::{FileId, ReadError, WatchWarning};
 use crate::files::watch::Watching;
 use crate::files::{Kind, Pending};
 use crate::plan::problem::Problem;
-use crate::status::{FileStatus, PendingStatus, ProblemStatus, Role, WatchingStatus};
+use crate::status::{CertificateStatus, FileStatus, PendingStatus, ProblemStatus, Role, WatchingStatus};
 
+use super::super::certs::Facts;
 use super::super::report::Report;
 use super::super::{certs, judge, load, pages, switches};
 use super::Inputs;
@@ -34,6 +35,10 @@ fn is_dead(warning: &WatchWarning) -> bool {
     }
 }
 
+fn certificate(facts: &Facts) -> CertificateStatus {
+    CertificateStatus { names: facts.names.clone(), starts: facts.starts, ends: facts.ends }
+}
+
 fn changed(file: &FileId) -> Option<Timestamp> {
     let (seconds, nanoseconds) = file.changed();
     Timestamp::new(seconds, i32::try_from(nanoseconds).ok()?).ok()
@@ -47,6 +52,9 @@ impl Inputs {
         if let Some(waiting) = &self.waiting {
             files.extend(load::files_of(waiting));
         }
+        files.extend(self.materials.found().map(|(file, _)| file.to_owned()));
+        files.sort_unstable();
+        files.dedup();
         let configs = [Some(&*self.config), self.waiting.as_ref()].into_iter().flatten();
         let switches = configs.flat_map(switches::files_of).map(|file| (file.clone(), Kind::Existence));
         let sources = [&self.sources.in_force, &self.sources.read].into_iter().flat_map(load::sources_of);
@@ -97,6 +105,7 @@ impl Inputs {
                 .map(|error| error.to_string())
                 .or_else(|| warning.filter(is_dead).map(|dead| dead.to_string())),
             caveat: warning.filter(|warning| !is_dead(warning)).map(|warning| warning.to_string()),
+            certificate: self.materials.facts(path).map(certificate),
         }
     }
 
@@ -152,7 +161,8 @@ impl Inputs {
         if self.is_switch(path) {
             return Role::Switch;
         }
-        let found = configs.flat_map(certs::files_of).filter(|(file, _)| *file == path).map(|(_, role)| role).min();
+        let named = configs.flat_map(certs::files_of).chain(self.materials.found());
+        let found = named.filter(|(file, _)| *file == path).map(|(_, role)| role).min();
         let is_page = || pages::files_of(&self.config).iter().any(|file| file == path);
         match found {
             Some(role @ (Role::Certificate | Role::Key)) => role,

@@ -55,7 +55,7 @@ impl Inputs {
             Change::Accepted(path) | Change::Restored(path) | Change::Missing(path) | Change::Unreadable(path) => {
                 self.switches.0.contains_key(path)
             }
-            Change::WatchWarning(_) | Change::Noted(_) | Change::Watching => false,
+            Change::WatchWarning(_) | Change::Noted(_) | Change::Listed(_) | Change::Watching => false,
         };
         if changes.iter().any(concerns) { self.take_switches() } else { Effect::None }
     }

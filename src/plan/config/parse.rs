@@ -20,9 +20,11 @@ use super::route_page::RoutePages;
 use super::variables::Filler;
 use super::{
     Address, Config, Endpoint, Listen, MOST_REPLICAS, OnMissing, PageConfig, Parsed, ProgramTemplate, RouteConfig,
-    StatusConfig, StoreConfig, Surroundings, TlsFiles, Trace, TrustedProxies, Used,
+    StatusConfig, StoreConfig, Surroundings, Trace, TrustedProxies, Used,
 };
-use super::{address, fields, foreign, include, mail, notify, page, proxy_protocol, redirect, route, status, values};
+use super::{
+    address, fields, foreign, include, mail, notify, page, proxy_protocol, redirect, route, status, tls, values,
+};
 
 /// Parses a config.
 pub(super) fn config(file: &Path, text: &str, surroundings: &mut Surroundings<'_>) -> Parsed {
@@ -202,7 +204,7 @@ fn listener(
     let place = written.as_ref().map(|value| value.span.clone());
     let address = written.and_then(|value| address::listen(&value, report));
     let secures = section.has("tls");
-    let tls = section.take("tls").and_then(|value| tls(&value, report));
+    let tls = section.take("tls").and_then(|value| tls::tls(&value, report));
     let redirect = section.take("redirect").and_then(|value| {
         if secures {
             let help = "write it at the listener of plain HTTP, as `address = \"0.0.0.0:80\"`";
@@ -215,7 +217,10 @@ fn listener(
         proxy_protocol.and_then(|value| proxy_protocol::headers(&value, address.as_ref(), trusts, report));
     let proxy_protocol = proxy_protocol.unwrap_or_default();
     section.finish(report, |key, _| match key {
-        "cert" | "key" => Some(format!("write it inside of `tls`: `{TLS_EXAMPLE}`")),
+        "cert" | "key" => Some(format!("write it inside of `tls`: `{}`", tls::EXAMPLE)),
+        "certificates" | "dir" | "client_ca" | "client_auth" | "min_version" => {
+            Some(format!("write it inside of `tls`: `tls = {{ …, {key} = … }}`"))
+        }
         "port" => Some("write it in the address: `address = \"0.0.0.0:8080\"`".to_owned()),
         _ => None,
     });
@@ -244,15 +249,6 @@ fn is_free(
 /// Compares two addresses. Port 0 is a different port for each.
 fn same_socket(one: &Address, other: &Address) -> bool {
     one == other && !matches!(one, Address::Ip(address) if address.port() == 0)
-}
-
-pub(super) fn tls(value: &Value<'_>, report: &mut Report<'_>) -> Option<TlsFiles> {
-    let table = value.table(TLS_EXAMPLE, report)?;
-    let mut section = Section::new(&keys::TLS, "`tls`", value.span.clone(), table);
-    let cert = section.need("cert", TLS_HELP).and_then(|value| value.path("tls/fullchain.pem", report));
-    let key = section.need("key", TLS_HELP).and_then(|value| value.path("tls/key.pem", report));
-    section.finish(report, no_hint);
-    Some(TlsFiles { cert: cert?, key: key? })
 }
 
 fn admin(value: &Value<'_>, listen: &[(Listen, Range<usize>)], report: &mut Report<'_>) -> Option<Address> {
@@ -387,5 +383,3 @@ const LISTEN_EXAMPLE: &str = "`[[listen]]`, and below it `address = \"0.0.0.0:80
 const ROUTE_EXAMPLE: &str = "`[routes.web]`, and below it `upstream = \"http://127.0.0.1:3000\"`";
 const TRACE_HELP: &str =
     "write `trace = true`, or the share of the traces that are to be recorded, like `trace = 0.01`";
-const TLS_EXAMPLE: &str = "tls = { cert = \"tls/fullchain.pem\", key = \"tls/key.pem\" }";
-const TLS_HELP: &str = "both are needed: `tls = { cert = \"tls/fullchain.pem\", key = \"tls/key.pem\" }`";

@@ -21,7 +21,7 @@ use super::{
     Exception, FieldChanges, Fixed, HostPattern, ProxyVersion, Redirect, RouteConfig, Share, Trust, Upstream,
     UpstreamAddress, WellKnown,
 };
-use super::{address, balance, errors, fields, policy, redirect, rewrite, switch, template, values};
+use super::{address, balance, errors, fields, policy, redirect, rewrite, switch, template, tls, values};
 
 /// Route that owns each host and path, with the place in the file where it claims them.
 #[derive(Default)]
@@ -274,12 +274,12 @@ fn upstreams(section: &mut Section<'_>, report: &mut Report<'_>) -> Upstreams {
     let redirect = section.take("redirect").and_then(|value| redirect::of_route(&value, report));
     let http2 = section.take("http2").and_then(|value| value.boolean(report)).unwrap_or(false);
     let ca = section.take("ca");
-    if let Some(value) = &ca
-        && whole
-        && upstreams.iter().all(|entry| entry.upstream.tls.is_none())
-    {
-        let help = "remove it, or reach the upstream by `https://`";
-        report.wrong(value.key_span.clone(), "`ca` is only for upstreams with `https://`", help);
+    let client_cert = section.take("client_cert");
+    for value in [&ca, &client_cert].into_iter().flatten() {
+        if whole && upstreams.iter().all(|entry| entry.upstream.tls.is_none()) {
+            let message = format!("`{}` is only for upstreams with `https://`", value.key);
+            report.wrong(value.key_span.clone(), message, "remove it, or reach the upstream by `https://`");
+        }
     }
     let ca = ca.and_then(|value| value.path("tls/ca.pem", report));
     let proxy_protocol = section.take("proxy_protocol");
@@ -288,9 +288,11 @@ fn upstreams(section: &mut Section<'_>, report: &mut Report<'_>) -> Upstreams {
         report.wrong(value.key_span.clone(), "`proxy_protocol` does not go with `http2`", help);
     }
     let proxy_protocol = proxy_protocol.and_then(|value| value.choice(&PROXY_VERSIONS, report));
+    let client_cert = client_cert.and_then(|value| tls::files(&value, report));
     let entries = balance::distinct(upstreams, report).into_iter();
     let (list, shares) = entries.map(|entry| (entry.upstream, entry.share)).unzip();
     let list = <Vec<Upstream>>::into_iter(list).map(|upstream| Upstream {
+        client_cert: client_cert.clone().filter(|_| upstream.tls.is_some()),
         tls: upstream.tls.map(|trust| ca.clone().map_or(trust, Trust::File)),
         http2,
         proxy_protocol,
@@ -318,6 +320,7 @@ fn upstream(value: &Value<'_>, report: &mut Report<'_>) -> Option<Upstream> {
             tls: None,
             address: UpstreamAddress::Unix(address),
             base: BasePath::default(),
+            client_cert: None,
             http2: false,
             proxy_protocol: None,
         });
@@ -332,7 +335,9 @@ fn upstream(value: &Value<'_>, report: &mut Report<'_>) -> Option<Upstream> {
         }
     };
     match address::upstream(rest, port) {
-        Some((address, base)) => Some(Upstream { tls, address, base, http2: false, proxy_protocol: None }),
+        Some((address, base)) => {
+            Some(Upstream { tls, address, base, client_cert: None, http2: false, proxy_protocol: None })
+        }
         None => {
             report.wrong(
                 value.span.clone(),
@@ -422,10 +427,11 @@ const LONGEST_NAME: usize = 64;
 /// Hosts, or paths, of one route.
 const MOST_PLACES: usize = 256;
 /// Keys about the upstreams of a route.
-const OF_UPSTREAMS: [&str; 13] = [
+const OF_UPSTREAMS: [&str; 14] = [
     "strip_prefix",
     "http2",
     "ca",
+    "client_cert",
     "proxy_protocol",
     "sticky",
     "keep_host",

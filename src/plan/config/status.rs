@@ -13,7 +13,7 @@ use super::super::problem::{did_you_mean, quoted};
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text, no_hint};
 use super::digest::{DigestTime, digest_time};
 use super::store::{self, StoreConfig};
-use super::{HostPattern, Listen, PageConfig, RouteConfig, Serves, address, page, parse, route_name};
+use super::{HostPattern, Listen, PageConfig, RouteConfig, Serves, address, page, route_name, tls};
 
 /// Settings of the status site. By default the site is below the reserved prefix of each route alone.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,7 +147,7 @@ pub(super) fn status(
 /// Reads the listener of the site alone, and the place of its address.
 fn listener(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<(Listen, Range<usize>)> {
     let written = section.take("listen");
-    let tls = section.take("tls").map(|value| (value.span.clone(), parse::tls(&value, report)));
+    let tls = section.take("tls").map(|value| (value.span.clone(), tls::tls(&value, report)));
     let Some(written) = written else {
         if let Some((place, _)) = tls {
             let help = "say where the site listens, `listen = \"0.0.0.0:8443\"`; that of routes is under `[[listen]]`";

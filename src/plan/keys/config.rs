@@ -20,6 +20,7 @@ use super::route_page::ROUTE_PAGE;
 use super::status::STATUS;
 use super::switch::SWITCH;
 use super::times::{RETRY_TIME, ROUTE_TIME};
+use super::tls::{CERTIFICATE, TLS_FORM};
 use super::upstream;
 
 /// `backsoon.toml`.
@@ -156,7 +157,12 @@ pub static LISTEN: Table = Table {
             Absent::Required,
             "IP address and port (`0.0.0.0:8080`, `[::]:8080`), or `unix:` and the absolute path of a socket.",
         ),
-        Key::new("tls", Form::Table(&TLS), Absent::Means("clear text"), "Certificate and key for TLS."),
+        Key::new(
+            "tls",
+            TLS_FORM,
+            Absent::Means("clear text"),
+            "TLS: a certificate with its key, or a list of them, chosen by the name that the client asks for. See [TLS](tls.md).",
+        ),
         Key::new(
             "redirect",
             Form::Either(&[Form::Text(&HTTPS), Form::Table(&LISTEN_REDIRECT)]),
@@ -165,23 +171,18 @@ pub static LISTEN: Table = Table {
              `https:8443` names another port than 443.",
         ),
         Key::new(
+            "client_cert",
+            Form::Table(&CERTIFICATE),
+            Absent::Means("none"),
+            "Certificate that is shown to `https://` upstreams, which may ask for one. Checks show it as well.",
+        ),
+        Key::new(
             "proxy_protocol",
             Form::Either(&[Form::Bool, Form::Choice(&["optional", "required"])]),
             Absent::Is("false"),
             "PROXY headers (version 1 or 2) that `trusted_proxies` send before each connection, or (`\"optional\"`) before \
              some. `true` is `\"required\"`.",
         ),
-    ],
-    rules: &[],
-};
-
-/// `tls` of a listener.
-pub static TLS: Table = Table {
-    header: "tls",
-    about: "Certificate of a listener. Both files are watched.",
-    keys: &[
-        Key::new("cert", Form::Text(&FILE), Absent::Required, "PEM file with the certificate chain, leaf first."),
-        Key::new("key", Form::Text(&FILE), Absent::Required, "PEM file with the private key."),
     ],
     rules: &[],
 };

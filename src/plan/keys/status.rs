@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::key::pattern::{ADDRESS, DATABASE, FILE, HOST, NETWORK, OWN_PREFIX, SITE, TIME_OF_DAY};
 use super::super::key::{Absent, Form, Key, Rule, Table};
-use super::config::TLS;
+use super::tls::TLS_FORM;
 
 /// `[status]`.
 pub static STATUS: Table = Table {
@@ -27,9 +27,9 @@ pub static STATUS: Table = Table {
         ),
         Key::new(
             "tls",
-            Form::Table(&TLS),
+            TLS_FORM,
             Absent::Means("clear text"),
-            "Certificate and key of the site's listener. Needs `listen`.",
+            "TLS of the site's listener, as for `[[listen]]`. Needs `listen`.",
         ),
         Key::new(
             "url",

@@ -137,7 +137,7 @@ fn smallest(table: &'static Table, set: Option<(&str, &str)>) -> Entries {
         match rule {
             Rule::Needs(key, other) if is_set(key) => names.push(other),
             Rule::Instead { key, of, .. } if !is_set(key) && !names.contains(key) => names.extend(*of),
-            Rule::OneOf(keys) if !keys.iter().any(|key| is_set(key)) => names.push(keys[0]),
+            Rule::OneOf(keys) if !keys.iter().any(|key| is_set(key) || names.contains(key)) => names.push(keys[0]),
             Rule::Needs(..) | Rule::Instead { .. } | Rule::OneOf(_) => {}
         }
     }
@@ -146,7 +146,7 @@ fn smallest(table: &'static Table, set: Option<(&str, &str)>) -> Entries {
         ("[[listen]]", "address", _) => "\"[::1]:1\"".to_owned(),
         ("[[windows]]", "starts", _) => "2026-05-18T14:00:00Z".to_owned(),
         ("[[windows]]", "ends", _) => "2026-05-20T14:00:00Z".to_owned(),
-        ("[routes.NAME]", "upstream", Some(("ca", _))) => "\"https://127.0.0.1\"".to_owned(),
+        ("[routes.NAME]", "upstream", Some(("ca" | "client_cert", _))) => "\"https://127.0.0.1\"".to_owned(),
         _ => sample(&table.keys.iter().find(|key| key.name == name).expect("the key of a rule").form),
     };
     let mut entries: Entries = names.into_iter().map(|name| (name.to_owned(), value(name))).collect();

@@ -20,6 +20,7 @@ use crate::proxy::io::deadline::Deadline;
 use crate::proxy::io::socket::{Plain, Socket, poll_read_some, read_some};
 use crate::proxy::worker::{Admitted, Worker};
 
+use super::certificate;
 use super::http1::{HttpEnd, Served, close_http1, serve_http1};
 use super::http2::serve_http2;
 use super::introduced;
@@ -151,6 +152,9 @@ async fn open(worker: &Worker, connection: &ClientConnection, accepted: Accepted
                 Ok(stream) => {
                     connection.activity.reads.set_heard(false);
                     connection.tls.set(TlsSession::of(stream.get_ref().1)).unwrap_or_default();
+                    if let Some(shown) = stream.get_ref().1.peer_certificates().and_then(<[_]>::first) {
+                        connection.peer.certificate.get_or_init(|| certificate::describe(shown));
+                    }
                     Socket::Server(Box::new(stream))
                 }
                 Err(error) => {

@@ -7,10 +7,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -279,11 +277,11 @@ impl Listener {
 }
 
 /// Accepts connections until `open` turns false. Then accepts the connections that the kernel has already completed, so
-/// that none of them is reset.
+/// that none of them is reset. `tls` is the index by which the live generation has the listener's TLS, if it has any.
 pub(crate) async fn accept(
     worker: Rc<Worker>,
     socket: WorkerListener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<usize>,
     mut open: watch::Receiver<bool>,
 ) {
     let listen = Rc::new(socket.listen.clone());
@@ -298,7 +296,7 @@ pub(crate) async fn accept(
             worker.fewer_than(worker.most).await;
         }
         tokio::select! {
-            accepted = listener.accept() => take(&worker, accepted, (tls.as_ref(), &listen), &mut backoff).await,
+            accepted = listener.accept() => take(&worker, accepted, (tls, &listen), &mut backoff).await,
             changed = open.changed() => if changed.is_err() { break },
         }
     }
@@ -308,21 +306,26 @@ pub(crate) async fn accept(
         if accepted.is_err() {
             break;
         }
-        take(&worker, accepted, (tls.as_ref(), &listen), &mut backoff).await;
+        take(&worker, accepted, (tls, &listen), &mut backoff).await;
     }
 }
 
 async fn take(
     worker: &Rc<Worker>,
     accepted: io::Result<(Plain, Option<(SocketAddr, SocketAddr)>)>,
-    (tls, listen): (Option<&Arc<ServerConfig>>, &Rc<Listen>),
+    (tls, listen): (Option<usize>, &Rc<Listen>),
     backoff: &mut Backoff,
 ) {
     match accepted {
         Ok((stream, addresses)) => {
             backoff.succeeded();
             worker.cell().accepted.increment();
-            let accepted = Accepted { stream, addresses, tls: tls.cloned(), listen: Rc::clone(listen) };
+            // A listener with TLS always has a configuration. Without one, nothing may be taken for clear text.
+            let tls = match tls.map(|listener| worker.generation().listeners.get(listener).cloned().flatten()) {
+                Some(None) => return,
+                tls => tls.flatten(),
+            };
+            let accepted = Accepted { stream, addresses, tls, listen: Rc::clone(listen) };
             // Counted now, not when its task first runs: the next connection may be accepted before that.
             let place = worker.admit();
             tokio::task::spawn_local(driver::run(Rc::clone(worker), accepted, place));

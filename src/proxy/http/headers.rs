@@ -1,7 +1,7 @@
 //! Header fields: removes those that end at this hop, adds those for the next hop, and decides which senders to
 //! believe.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{
@@ -25,6 +25,8 @@ pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwa
 pub(crate) const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 /// `X-Forwarded-Port`.
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+/// `X-Forwarded-Client-Cert`: the certificate that a client has shown.
+pub(crate) const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 /// `X-Real-IP`.
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// `X-Request-Id`.
@@ -59,6 +61,8 @@ pub(crate) struct Peer {
     node: String,
     /// `http` or `https`.
     pub scheme: &'static str,
+    /// For `X-Forwarded-Client-Cert`: the certificate that it has shown in the handshake, if it has.
+    pub certificate: OnceCell<HeaderValue>,
     /// Cache of the last request's host and its `Forwarded` element, since a client seldom changes hosts.
     cached_forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
 }
@@ -83,6 +87,7 @@ impl Peer {
             port,
             node,
             scheme,
+            certificate: OnceCell::new(),
             cached_forwarded: RefCell::default(),
         }
     }
@@ -327,6 +332,10 @@ pub(crate) fn add_forwarded(
     match trusted {
         Some(trusted) => extend_forwarded(headers, fields, peer, host, trusted),
         None => replace_forwarded(headers, fields, peer, host),
+    }
+    // What a trusted proxy says of its client's certificate stays, unless it shows one of its own.
+    if let Some(certificate) = peer.certificate.get() {
+        headers.insert(X_FORWARDED_CLIENT_CERT, certificate.clone());
     }
 }
 
