@@ -172,7 +172,7 @@ fn own_paths_and_open_ones_are_as_clients_write_them_and_checks_go_below_the_bas
     );
     let checked = || upstream.seen().contains("GET /base/healthz?deep HTTP/1.1");
     crate::support::wait("the check", checked);
-    backsoon.flag("[routes]\napp = \"closed\"\n");
+    backsoon.flag("[routes]\napp = \"offline\"\n");
     assert_eq!((status(&backsoon, "/app/x"), status(&backsoon, "/app/.backsoon/status")), (503, 503));
     assert_ne!(status(&backsoon, "/.backsoon/status"), 404);
     upstream.forget();
