@@ -171,12 +171,6 @@ pub static LISTEN: Table = Table {
              `https:8443` names another port than 443.",
         ),
         Key::new(
-            "client_cert",
-            Form::Table(&CERTIFICATE),
-            Absent::Means("none"),
-            "Certificate that is shown to `https://` upstreams, which may ask for one. Checks show it as well.",
-        ),
-        Key::new(
             "proxy_protocol",
             Form::Either(&[Form::Bool, Form::Choice(&["optional", "required"])]),
             Absent::Is("false"),
@@ -245,6 +239,12 @@ pub static ROUTE: Table = Table {
             Form::Text(&FILE),
             Absent::Means("the system's roots"),
             "PEM file with the roots that `https://` upstreams are checked against, instead of the system's.",
+        ),
+        Key::new(
+            "client_cert",
+            Form::Table(&CERTIFICATE),
+            Absent::Means("none"),
+            "Certificate that is shown to `https://` upstreams, which may ask for one. Checks show it as well.",
         ),
         Key::new(
             "proxy_protocol",
