@@ -2,7 +2,7 @@
 
 use crate::support::{Backsoon, Client, LISTEN, Upstream, request, wait};
 
-const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ac902b7-01";
 const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 fn config(upstream: &Upstream, trace: &str) -> String {
