@@ -2,6 +2,7 @@
 //!
 //! No step has a time-out of its own. Callers put one around all steps.
 
+pub(crate) mod accounts;
 pub(crate) mod proxy_protocol;
 
 use std::future::Future;

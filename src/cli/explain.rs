@@ -38,7 +38,7 @@ pub(super) struct Explain {
     /// The address that the request comes from, which `bypass` and `ramp` look at
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     from: Option<IpAddr>,
-    /// The listener that the request comes to: its address
+    /// The listener that the request comes to: its name, or its address
     #[arg(long, value_name = "LISTENER")]
     listener: Option<String>,
     /// As of this instant: 2026-05-19T15:00:00Z
@@ -121,9 +121,9 @@ fn listener<'c>(args: &Explain, config: &'c Config) -> Result<Option<&'c Listen>
         return Ok(first.filter(|_| listeners.next().is_none()));
     };
     let names = |listen: &Listen| listen.address.to_string();
-    let found = config.listen.iter().find(|listen| names(listen) == *name);
+    let found = config.listen.iter().find(|listen| listen.name.as_ref() == Some(name) || names(listen) == *name);
     let unknown = || {
-        let known = config.listen.iter().map(names).collect();
+        let known = config.listen.iter().map(|listen| listen.name.clone().unwrap_or_else(|| names(listen))).collect();
         Failure::NoListener { name: name.clone(), known }
     };
     found.map(Some).ok_or_else(unknown)

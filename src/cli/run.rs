@@ -202,7 +202,7 @@ impl StartError {
                         let key = format!("`address` under [[listen]] or [admin] in {}", options.config.display());
                         format!("; end that process, or change {key}")
                     }
-                    (None, false) => String::new(),
+                    (None, false) => error.advice().map(|advice| format!("; {advice}")).unwrap_or_default(),
                 };
                 exit::say(format_args!("backsoon: {error}{source}{hint}"));
                 exit::UNAVAILABLE

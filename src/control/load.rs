@@ -96,6 +96,9 @@ pub(crate) fn from(config_file: &Path, reader: &mut impl Reader) -> Result<Loade
     let standing = materials.as_ref().map(|materials| standing(&config, materials, Timestamp::now()));
     let standing = standing.unwrap_or_else(|| certs::exposed(&config));
     problems.extend(standing.iter().cloned());
+    let unowned = super::sockets::unowned(config_file, &config);
+    let is_owned = unowned.is_empty();
+    problems.extend(unowned);
     problems.extend(super::notify::unrunnable(config_file, &config));
     problems.extend(super::subscribers::unmailable(config_file, &config));
     let (renderers, found) = pages::renderers(config_file, &config, |path| reader.file(path));
@@ -104,7 +107,7 @@ pub(crate) fn from(config_file: &Path, reader: &mut impl Reader) -> Result<Loade
     let told = found.iter().all(|problem| problem.severity != Severity::Error);
     problems.extend(found);
     match (flags.filter(|_| told), materials, renderers) {
-        (Some((flags, stale)), Some(materials), Some(renderers)) => Ok(Loaded {
+        (Some((flags, stale)), Some(materials), Some(renderers)) if is_owned => Ok(Loaded {
             renderers,
             flags: Arc::new(Flags { switched: switches::on(&config), ..flags }),
             config: Arc::new(config),

@@ -66,6 +66,8 @@ pub(crate) mod runtime_file;
 #[cfg(feature = "proxy")]
 mod signals;
 #[cfg(feature = "proxy")]
+mod sockets;
+#[cfg(feature = "proxy")]
 mod startup;
 #[cfg(feature = "proxy")]
 pub mod state;

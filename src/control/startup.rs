@@ -7,7 +7,7 @@ use crate::plan::problem::Problem;
 
 /// Settings as they were at the start.
 pub(super) struct StartupSettings {
-    listen: Vec<(Address, bool)>,
+    listen: Vec<(Listen, bool)>,
     admin: Option<Address>,
     workers: Option<usize>,
     access_file: Option<PathBuf>,
@@ -51,7 +51,7 @@ impl StartupSettings {
     }
 }
 
-/// Returns each address, with true if it speaks TLS. The certificate itself may change at run time.
-fn listeners(listen: &[Listen]) -> Vec<(Address, bool)> {
-    listen.iter().map(|listen| (listen.address.clone(), listen.tls.is_some())).collect()
+/// Returns each listener, with true if it speaks TLS. The certificate itself may change at run time.
+fn listeners(listen: &[Listen]) -> Vec<(Listen, bool)> {
+    listen.iter().map(|listen| (Listen { tls: None, ..listen.clone() }, listen.tls.is_some())).collect()
 }

@@ -164,6 +164,7 @@ pub(super) fn config(route: String, always_open: Vec<Exception>, policy: Policy)
         paths: Prefix::new("/").into_iter().collect(),
         upstreams: Vec::new(),
         redirect: None,
+        listen: Vec::new(),
         keep_host: true,
         request: None,
         response: None,

@@ -120,7 +120,8 @@ pub(crate) fn add_reload(
 fn leads_to(url: &HeaderValue, snapshot: &Snapshot, route: &RouteConfig) -> bool {
     let Ok(url) = Uri::try_from(url.as_bytes()) else { return false };
     let (host, Ok(path)) = (normal_host(url.host().unwrap_or_default()), normalize(url.path())) else { return false };
-    let found = snapshot.table.find(&host, &path).and_then(|index| snapshot.routes.get(index));
+    let listener = route.listen.first().map(String::as_str);
+    let found = snapshot.table.find(listener, &host, &path).and_then(|index| snapshot.routes.get(index));
     found.is_some_and(|found| found.config.name == route.name) && exception(route, &path).is_none()
 }
 

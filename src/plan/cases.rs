@@ -240,6 +240,8 @@ fn verdicts(case: &Case) -> String {
 fn verdict(snapshot: &Snapshot, request: &str, fields: &[&str]) -> String {
     let (request, from) =
         request.rsplit_once(" from ").map_or((request, None), |(request, from)| (request, Some(from)));
+    let (request, listener) =
+        request.rsplit_once(" at ").map_or((request, None), |(request, listener)| (request, Some(listener)));
     let peer = from.map(|from| from.parse().expect("an address")).into();
     let mut words = request.split(' ');
     let method = words.next().unwrap_or_default().parse().expect("a method");
@@ -255,7 +257,7 @@ fn verdict(snapshot: &Snapshot, request: &str, fields: &[&str]) -> String {
         let (name, value) = field.split_once(": ").expect("a field is `name: value`");
         headers.append(HeaderName::from_bytes(name.as_bytes()).expect("a name"), value.parse().expect("a value"));
     }
-    match decide(snapshot, Head { method: &method, host, path, query, peer, ..Head::unknown(&headers) }) {
+    match decide(snapshot, Head { method: &method, host, listener, path, query, peer, ..Head::unknown(&headers) }) {
         Verdict::Forward(route, pass @ (Pass::Admitted | Pass::Bypassed)) => {
             format!("forward {} ({})", route.config.name, pass.as_str())
         }

@@ -25,6 +25,7 @@ mod redirect;
 mod rewrite;
 mod route;
 mod route_page;
+mod socket;
 mod status;
 mod store;
 mod switch;
@@ -63,6 +64,7 @@ pub use policy::{Bypass, Cookies, Hold, Policy, Ramp, Streams};
 pub use read_only::Allowed;
 pub use redirect::{HTTPS_PORT, Lasts, OwnPath, Redirect, ToHttps};
 pub(super) use route::route_name;
+pub use socket::{Account, SocketFile};
 pub use status::{SITE_PATH, SitePlace, StatusConfig, StatusService};
 pub use store::{PostgresConfig, PostgresServer, PostgresTls, StoreConfig};
 pub use switch::Switch;
@@ -150,8 +152,12 @@ pub enum Address {
 pub struct Listen {
     /// Address to listen on.
     pub address: Address,
+    /// Name by which routes choose it.
+    pub name: Option<String>,
     /// TLS; `None` is clear text.
     pub tls: Option<ListenTls>,
+    /// Access to the file of a unix socket.
+    pub file: SocketFile,
     /// Redirect of everything to https, but for the paths that stay open.
     pub redirect: Option<ToHttps>,
     /// Content.
@@ -194,7 +200,15 @@ pub enum ProxyVersion {
 impl Listen {
     /// Returns a listener for routes in clear text.
     pub fn plain(address: Address) -> Self {
-        Self { address, tls: None, redirect: None, serves: Serves::Routes, proxy_protocol: ProxyHeaders::Off }
+        Self {
+            address,
+            name: None,
+            tls: None,
+            redirect: None,
+            file: SocketFile::default(),
+            serves: Serves::Routes,
+            proxy_protocol: ProxyHeaders::Off,
+        }
     }
 }
 
@@ -226,6 +240,8 @@ pub struct RouteConfig {
     pub hosts: Vec<HostPattern>,
     /// Paths; at least one, by default `/`.
     pub paths: Vec<Prefix>,
+    /// Names of the listeners; empty means any.
+    pub listen: Vec<String>,
     /// Upstreams; at least one, unless the route redirects.
     pub upstreams: Vec<Upstream>,
     /// Redirect, which takes the place of upstreams.
@@ -380,6 +396,16 @@ impl fmt::Display for Upstream {
                 let scheme = if self.tls.is_some() { "https" } else { "http" };
                 write!(f, "{scheme}://{}{}", authority(host, *port), self.base.as_str())
             }
+        }
+    }
+}
+
+impl fmt::Display for Account {
+    /// Writes the account as the config has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Name(name) => f.write_str(name),
         }
     }
 }

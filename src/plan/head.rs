@@ -13,6 +13,8 @@ pub struct Head<'r> {
     pub method: &'r Method,
     /// Authority or `Host` field, unchanged.
     pub host: &'r str,
+    /// Name of the listener, if it has one.
+    pub listener: Option<&'r str>,
     /// Path, unchanged, without the query.
     pub path: &'r str,
     /// Query, if there is one.
@@ -31,6 +33,7 @@ impl<'r> Head<'r> {
         Self {
             method: &Method::GET,
             host: "",
+            listener: None,
             path: "/",
             query: None,
             headers,

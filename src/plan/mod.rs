@@ -50,6 +50,7 @@ pub mod notify;
 pub mod page;
 pub mod redirect;
 pub mod snapshot;
+mod table;
 pub mod verdict;
 pub(crate) mod wave;
 

@@ -12,8 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::admission::{Admission, Maintenance};
 use super::banner::{Banner, BannerModel};
 use super::config::{
-    FieldChanges, Guard, Log, Measurement, ProgramTemplate, Readiness, RouteConfig, SitePlace, Trace, TrustedProxies,
-    Upstream,
+    FieldChanges, Guard, Log, Measurement, ProgramTemplate, Readiness, RouteConfig, Trace, TrustedProxies, Upstream,
 };
 use super::dialect::Dialect;
 use super::flags::{Mode, Target, Withdrawn};
@@ -23,6 +22,7 @@ use super::limits::Limits;
 use super::page::{Look, Page, PageModel, Rendered, Renderer, Variant};
 use super::path::Prefix;
 pub use super::portion::{Portion, Portions};
+pub use super::table::Table;
 pub use super::wave::Wave;
 
 /// State of the proxy at one instant: routes with their phases, and finished pages.
@@ -332,146 +332,3 @@ impl Closure {
         Maintenance { source: &self.source, open_before: self.open_before, now }
     }
 }
-
-/// Look-up of routes: the most specific host that has the path, then the longest path.
-#[derive(Debug, Default)]
-pub struct Table {
-    exact: HashMap<Box<str>, Paths>,
-    /// Hosts by the part after `*.`.
-    below: HashMap<Box<str>, Paths>,
-    any: Paths,
-    /// Number of routes, which stands for the status site.
-    routes: usize,
-    site: SitePlace,
-}
-
-/// Paths of one host pattern.
-#[derive(Debug, Default)]
-struct Paths {
-    /// Route for `/`. Most hosts have no other, so it is found without a look-up.
-    root: Option<usize>,
-    /// Routes for all other paths.
-    routes: HashMap<Box<str>, usize>,
-    /// Bytes of the longest prefix. Longer paths need not be hashed.
-    longest: usize,
-}
-
-impl Table {
-    /// Builds the table. The caller refuses two routes with the same host and path; here the first one stays.
-    pub fn new(routes: &[Arc<RouteConfig>], site: SitePlace) -> Self {
-        use super::config::HostPattern;
-        let mut table = Self { routes: routes.len(), ..Self::default() };
-        for (index, route) in routes.iter().enumerate() {
-            if route.hosts.is_empty() {
-                table.any.insert(route, index);
-            }
-            for host in &route.hosts {
-                match host {
-                    HostPattern::Exact(host) => {
-                        table.exact.entry(host.as_str().into()).or_default().insert(route, index)
-                    }
-                    HostPattern::Below(host) => {
-                        table.below.entry(host.as_str().into()).or_default().insert(route, index)
-                    }
-                }
-            }
-        }
-        table.place(site);
-        table
-    }
-
-    /// Adds the status site. Requests for it are found like those of a route, so that all others pay nothing for it.
-    fn place(&mut self, site: SitePlace) {
-        let index = self.routes;
-        if let Some(host) = &site.host {
-            self.exact.insert(host.as_str().into(), Paths { root: Some(index), ..Paths::default() });
-        }
-        if let Some(prefix) = &site.prefix {
-            let hosts = self.exact.values_mut().chain(self.below.values_mut()).chain([&mut self.any]);
-            hosts.for_each(|paths| paths.insert_path(prefix, index));
-        }
-        self.site = site;
-    }
-
-    /// Returns the place of the status site.
-    pub fn site(&self) -> &SitePlace {
-        &self.site
-    }
-
-    /// Returns the indexes of the routes that a host has, in any order and perhaps repeated.
-    pub fn routes_of(&self, host: &str) -> Vec<usize> {
-        let mut found: Vec<usize> = self.exact.get(host).into_iter().chain([&self.any]).flat_map(Paths::all).collect();
-        let mut rest = host;
-        while let Some((_, parent)) = rest.split_once('.').filter(|_| host.len() <= LONGEST_HOST) {
-            found.extend(self.below.get(parent).into_iter().flat_map(Paths::all));
-            rest = parent;
-        }
-        found.retain(|index| *index < self.routes);
-        found
-    }
-
-    /// Returns the index of the route for a host (lowercase, without port or trailing dot) and a path in normal form. An
-    /// index that no route has is the status site's.
-    pub fn find(&self, host: &str, path: &str) -> Option<usize> {
-        // No valid name is longer (RFC 1035 section 2.3.4), and a hostile one is not worth a walk over its labels.
-        if host.len() > LONGEST_HOST {
-            return self.any.find(path);
-        }
-        if let Some(found) = self.exact.get(host).and_then(|paths| paths.find(path)) {
-            return Some(found);
-        }
-        if !self.below.is_empty() {
-            let mut rest = host;
-            while let Some((_, parent)) = rest.split_once('.') {
-                if let Some(found) = self.below.get(parent).and_then(|paths| paths.find(path)) {
-                    return Some(found);
-                }
-                rest = parent;
-            }
-        }
-        self.any.find(path)
-    }
-}
-
-impl Paths {
-    fn insert(&mut self, route: &RouteConfig, index: usize) {
-        route.paths.iter().for_each(|path| self.insert_path(path, index));
-    }
-
-    fn insert_path(&mut self, path: &Prefix, index: usize) {
-        match path.as_str() {
-            "/" => _ = self.root.get_or_insert(index),
-            path => {
-                self.routes.entry(path.into()).or_insert(index);
-                self.longest = self.longest.max(path.len());
-            }
-        }
-    }
-
-    fn all(&self) -> impl Iterator<Item = usize> {
-        self.root.into_iter().chain(self.routes.values().copied())
-    }
-
-    /// Tries the whole path, then the path without its last segment, and so on to `/`.
-    fn find(&self, path: &str) -> Option<usize> {
-        let mut rest = cut(path.trim_end_matches('/'), self.longest);
-        while !rest.is_empty() {
-            if let Some(&index) = self.routes.get(rest) {
-                return Some(index);
-            }
-            rest = rest.rfind('/').map_or("", |slash| &rest[..slash]);
-        }
-        self.root
-    }
-}
-
-/// Cuts a path to as many leading segments as fit `longest` bytes.
-fn cut(path: &str, longest: usize) -> &str {
-    if path.len() <= longest {
-        return path;
-    }
-    let head = path.as_bytes().iter().take(longest + 1).rposition(|&byte| byte == b'/');
-    head.map_or("", |slash| &path[..slash])
-}
-
-const LONGEST_HOST: usize = 255;

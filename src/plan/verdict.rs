@@ -130,9 +130,9 @@ pub fn decide<'s>(snapshot: &'s Snapshot, head: Head<'_>) -> Verdict<'s> {
         return Verdict::Refuse(Refusal::BadPath);
     };
     if let Some(below) = snapshot.reserved.below(&path) {
-        return own(snapshot, head.host, below);
+        return own(snapshot, &head, below);
     }
-    let Some(index) = snapshot.table.find(&normal_host(head.host), &path) else {
+    let Some(index) = snapshot.table.find(head.listener, &normal_host(head.host), &path) else {
         return Verdict::Refuse(Refusal::NoRoute);
     };
     match snapshot.routes.get(index) {
@@ -154,7 +154,7 @@ pub fn decide_at_site(head: Head<'_>) -> Verdict<'static> {
 }
 
 /// Decides on a path below the reserved prefix; `below` is the rest after it.
-fn own<'s>(snapshot: &'s Snapshot, host: &str, below: &str) -> Verdict<'s> {
+fn own<'s>(snapshot: &'s Snapshot, head: &Head<'_>, below: &str) -> Verdict<'s> {
     let name = below.strip_prefix('/').unwrap_or(below);
     let (name, about) = name.find('/').map_or((name, "/"), |slash| name.split_at(slash));
     let resource = match name {
@@ -164,18 +164,22 @@ fn own<'s>(snapshot: &'s Snapshot, host: &str, below: &str) -> Verdict<'s> {
         "banner.js" => Resource::BannerScript,
         "banner.json" => Resource::BannerData,
         "bypass" => Resource::Bypass,
-        SITE_PATH => return news(snapshot, host),
+        SITE_PATH => return news(snapshot, head),
         _ => return Verdict::Refuse(Refusal::NoRoute),
     };
-    match snapshot.table.find(&normal_host(host), about).and_then(|index| snapshot.routes.get(index)) {
+    match snapshot
+        .table
+        .find(head.listener, &normal_host(head.host), about)
+        .and_then(|index| snapshot.routes.get(index))
+    {
         Some(route) => Verdict::Own(resource, route),
         None => Verdict::Refuse(Refusal::NoRoute),
     }
 }
 
 /// Decides on a path of the status site below the reserved prefix. A host without any route has no site.
-fn news<'s>(snapshot: &'s Snapshot, host: &str) -> Verdict<'s> {
-    let has_routes = !snapshot.table.routes_of(&normal_host(host)).is_empty();
+fn news<'s>(snapshot: &'s Snapshot, head: &Head<'_>) -> Verdict<'s> {
+    let has_routes = !snapshot.table.routes_of(head.listener, &normal_host(head.host)).is_empty();
     if has_routes { Verdict::Site(Mount::Reserved) } else { Verdict::Refuse(Refusal::NoRoute) }
 }
 

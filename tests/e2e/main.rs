@@ -51,6 +51,7 @@ mod layer;
 mod life;
 mod lifted;
 mod limits;
+mod listeners;
 mod mails;
 mod monitoring;
 mod mtls;

@@ -49,5 +49,7 @@ pub(super) fn describe_route(route: &RouteConfig) -> String {
     let hosts: Vec<String> = route.hosts.iter().map(pattern).collect();
     let hosts = if hosts.is_empty() { "any host".to_owned() } else { hosts.join(", ") };
     let paths: Vec<&str> = route.paths.iter().map(|path| path.as_str()).collect();
-    format!("{} ({hosts}, path {})", route.name, paths.join(", "))
+    let listen =
+        if route.listen.is_empty() { String::new() } else { format!(", listener {}", route.listen.join(", ")) };
+    format!("{} ({hosts}, path {}{listen})", route.name, paths.join(", "))
 }

@@ -37,6 +37,9 @@ pub(super) struct Report {
     at: Timestamp,
     /// `forward`, `show`, `hold` or `refuse`.
     verdict: &'static str,
+    /// Listener that the request comes to, if it has a name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listener: Option<String>,
     /// Status of the proxy's own answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
@@ -104,7 +107,7 @@ pub(super) fn explain(
     (request, listen): (&ExplainedRequest, Option<&Listen>),
     at: Timestamp,
 ) -> Report {
-    let head = head(request);
+    let head = Head { listener: listen.and_then(|listen| listen.name.as_deref()), ..head(request) };
     let verdict = match listen.map(|listen| (listen.serves, listen.redirect)) {
         Some((Serves::Site, _)) => decide_at_site(head),
         Some((Serves::Routes, Some(to))) => decide_before_https(snapshot, head, to),
@@ -118,6 +121,7 @@ pub(super) fn explain(
         normal_path: normal.clone().map(String::from).filter(|normal| *normal != request.path),
         at,
         verdict: verdict.as_str(),
+        listener: listen.and_then(|listen| listen.name.clone()),
         status: None,
         why: String::new(),
         location: None,
@@ -243,9 +247,23 @@ impl Report {
                 (Some(400), "the path has no normal form: it leads above the root, or has a bad `%` escape".to_owned())
             }
             Refusal::NoRoute => {
-                let here: Vec<&RouteConfig> = routes().filter(|route| host_of(route, &self.host).is_some()).collect();
+                let is_here = |route: &&RouteConfig| {
+                    let listens =
+                        route.listen.is_empty() || self.listener.as_ref().is_some_and(|own| route.listen.contains(own));
+                    listens && host_of(route, &self.host).is_some()
+                };
+                let here: Vec<&RouteConfig> = routes().filter(is_here).collect();
                 let path = self.normal_path.as_ref().unwrap_or(&self.path);
-                let why = if here.is_empty() && self.host.is_empty() {
+                let elsewhere = routes().any(|route| !route.listen.is_empty() && host_of(route, &self.host).is_some());
+                let why = if here.is_empty() && elsewhere {
+                    match &self.listener {
+                        Some(name) => format!("the routes of this host are for other listeners than {}", quoted(name)),
+                        None => {
+                            "the routes of this host are for single listeners: `--listener` says which one is meant"
+                                .to_owned()
+                        }
+                    }
+                } else if here.is_empty() && self.host.is_empty() {
                     "no host is given (as a URL, or by -H 'Host: …'), and no route is for any host".to_owned()
                 } else if here.is_empty() {
                     format!("no route is for the host {}", quoted(&self.host))

@@ -168,6 +168,7 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, form: Pre
         route.hosts = vec![HostPattern::Exact(format!("{}.invalid", route.name.to_ascii_lowercase()))];
         route.policy = Policy::default();
         route.redirect = None;
+        route.listen = Vec::new();
         route.page = None;
     }
     let preview = RouteConfig {
@@ -183,6 +184,7 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, form: Pre
             proxy_protocol: None,
         }],
         redirect: None,
+        listen: Vec::new(),
         keep_host: true,
         request: None,
         response: None,

@@ -31,27 +31,39 @@ pub(super) fn listen(value: &Value<'_>, report: &mut Report<'_>) -> Option<Addre
 
 /// Returns a correction for an address that cannot be read.
 fn listen_help(text: &str) -> String {
-    let bare = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).unwrap_or(text);
-    let bare = bare.trim().trim_end_matches('/');
+    let bare = text.split_once("://").map_or(text, |(_, rest)| rest).trim().trim_end_matches('/');
+    if let Ok(address) = bare.parse::<SocketAddr>() {
+        return did_you_mean_text(&address.to_string());
+    }
     let (host, port) = bare.rsplit_once(':').unwrap_or(("", bare));
-    let meant = match (host, port.parse::<u16>()) {
-        ("" | "*", Ok(port)) => Some(format!("0.0.0.0:{port}")),
-        ("localhost", Ok(port)) => Some(format!("127.0.0.1:{port}")),
-        _ => bare.parse::<SocketAddr>().ok().map(|address| address.to_string()),
+    let ip = match host.trim_matches(['[', ']']) {
+        "" | "*" => Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        ip => ip.parse().ok(),
     };
-    if let Some(meant) = meant {
-        return did_you_mean_text(&meant);
+    match (ip, port.parse::<u16>()) {
+        (Some(ip), Ok(port)) => return did_you_mean_text(&SocketAddr::new(ip, port).to_string()),
+        (Some(ip), Err(_)) if port.is_empty() && !host.is_empty() => return add_port(ip),
+        (Some(_), Err(_)) if !host.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            return "a port is a number from 1 to 65535".to_owned();
+        }
+        (Some(_) | None, _) => {}
     }
-    if let Ok(ip) = bare.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return format!("add the port: `{}`", SocketAddr::new(ip, 8080));
+    match bare.trim_matches(['[', ']']) {
+        "localhost" => add_port(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        "*" => add_port(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        ip if ip.parse::<IpAddr>().is_ok() => ip.parse().map(add_port).unwrap_or_default(),
+        _ if text.starts_with('/') => did_you_mean_text(&format!("unix:{text}")),
+        _ if is_name(without_port(bare)) && bare.contains('.') => {
+            "a name is not looked up: write an IP address of this machine, or `0.0.0.0:8080` for all".to_owned()
+        }
+        _ => "write an IP address and a port, like `0.0.0.0:8080` or `[::]:8080`, or `unix:/run/backsoon/http.sock`"
+            .to_owned(),
     }
-    if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() && port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return "a port is a number from 1 to 65535".to_owned();
-    }
-    if text.starts_with('/') {
-        return format!("did you mean {}?", quoted(&format!("unix:{text}")));
-    }
-    "write an IP address and a port, like `0.0.0.0:8080` or `[::]:8080`, or `unix:/run/backsoon/http.sock`".to_owned()
+}
+
+fn add_port(ip: IpAddr) -> String {
+    format!("add the port: `{}`", SocketAddr::new(ip, 8080))
 }
 
 /// Reads the path after `unix:`.
@@ -142,7 +154,7 @@ fn host_help(host: &str) -> String {
         );
     }
     if is_name(without_port(host)) {
-        return format!("leave out the port: {}; a route is for every listener", quoted(without_port(host)));
+        return format!("leave out the port: {}; `listen` names the listener of a route", quoted(without_port(host)));
     }
     if host.contains('*') {
         return "a `*` can only stand for everything before a dot, at the start: `*.example.com`".to_owned();

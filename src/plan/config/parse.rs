@@ -23,7 +23,7 @@ use super::{
     StatusConfig, StoreConfig, Surroundings, Trace, TrustedProxies, Used,
 };
 use super::{
-    address, fields, foreign, include, mail, notify, page, proxy_protocol, redirect, route, status, tls, values,
+    address, fields, foreign, include, mail, notify, page, proxy_protocol, redirect, route, socket, status, tls, values,
 };
 
 /// Parses a config.
@@ -76,7 +76,8 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let inherited = Inherited { retry_after_max, request, response: response.clone(), ..inherited };
     include::take(top);
     let mut pages = RoutePages::new(&page);
-    let (mut routes, programs) = routes(top, least, (&inherited, &limits, &mut pages), report);
+    let names = listen.iter().filter_map(|(listen, _)| listen.name.clone()).collect();
+    let (mut routes, programs) = routes(top, least, (&inherited, &limits, &mut pages, names), report);
     let status_span = status.as_ref().map(|value| value.span.clone());
     let status = status.map(|value| status::status(&value, &page, &routes, report)).unwrap_or_default();
     let site = status.listen.clone().filter(|(site, place)| is_free(site, place, (&listen, admin.as_ref()), report));
@@ -181,15 +182,35 @@ fn listeners(top: &mut Section<'_>, report: &mut Report<'_>) -> Vec<(Listen, Ran
     let mut listeners: Vec<(Listen, Range<usize>)> = Vec::new();
     for (span, table) in tables.into_iter().take(MOST_LISTENERS) {
         let Some((listen, place)) = listener(span, table, trusts, report) else { continue };
-        match listeners.iter().find(|(other, _)| same_socket(&other.address, &listen.address)) {
-            Some((_, first)) => {
-                let help = format!("the first is at {}: keep one of them", report.line(first.clone()));
-                report.wrong(place, "two listeners have this address", help);
+        if let Some((_, first)) = listeners.iter().find(|(other, _)| listen.name.is_some() && other.name == listen.name)
+        {
+            let help = format!("the first is at {}: give each a name of its own", report.line(first.clone()));
+            report.wrong(place.clone(), "two listeners have the same name", help);
+        }
+        let meeting = |(other, place): &(Listen, Range<usize>)| {
+            Some((socket::meeting(&listen.address, &other.address)?, other.clone(), place.clone()))
+        };
+        match listeners.iter().find_map(meeting) {
+            Some((meeting, other, first)) => {
+                let (message, help) = socket::told(meeting, (&listen, &other), &report.line(first));
+                report.wrong(place, message, help);
             }
             None => listeners.push((listen, place)),
         }
     }
     listeners
+}
+
+/// Reads the name of a listener.
+fn listener_name(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
+    let name = value.string("internal", report)?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if !name.is_empty() && name.len() <= LONGEST_NAME && name.chars().all(allowed) {
+        return Some(name.to_owned());
+    }
+    let help = "a name is made of letters, digits, `_`, `.` and `-`, 64 at most";
+    report.wrong(value.span.clone(), format!("{} cannot be the name of a listener", quoted(name)), help);
+    None
 }
 
 /// Reads one `[[listen]]`, and the place of its address.
@@ -203,6 +224,7 @@ fn listener(
     let written = section.need("address", "say where clients connect: `address = \"0.0.0.0:8080\"`");
     let place = written.as_ref().map(|value| value.span.clone());
     let address = written.and_then(|value| address::listen(&value, report));
+    let name = section.take("name").and_then(|value| listener_name(&value, report));
     let secures = section.has("tls");
     let tls = section.take("tls").and_then(|value| tls::tls(&value, report));
     let redirect = section.take("redirect").and_then(|value| {
@@ -216,6 +238,7 @@ fn listener(
     let proxy_protocol =
         proxy_protocol.and_then(|value| proxy_protocol::headers(&value, address.as_ref(), trusts, report));
     let proxy_protocol = proxy_protocol.unwrap_or_default();
+    let file = socket::file(&mut section, address.as_ref(), report);
     section.finish(report, |key, _| match key {
         "cert" | "key" => Some(format!("write it inside of `tls`: `{}`", tls::EXAMPLE)),
         "certificates" | "dir" | "client_ca" | "client_auth" | "min_version" => {
@@ -224,7 +247,7 @@ fn listener(
         "port" => Some("write it in the address: `address = \"0.0.0.0:8080\"`".to_owned()),
         _ => None,
     });
-    Some((Listen { tls, redirect, proxy_protocol, ..Listen::plain(address?) }, place?))
+    Some((Listen { name, tls, redirect, file, proxy_protocol, ..Listen::plain(address?) }, place?))
 }
 
 /// Returns true if no other listener has the address of the site's.
@@ -234,21 +257,16 @@ fn is_free(
     (listen, admin): (&[(Listen, Range<usize>)], Option<&Address>),
     report: &mut Report<'_>,
 ) -> bool {
-    let other = listen.iter().find(|(other, _)| same_socket(&other.address, &site.address));
+    let other = listen.iter().find(|(other, _)| socket::meeting(&other.address, &site.address).is_some());
     let message = match other {
         Some((_, first)) => format!("clients of routes connect there as well ({})", report.line(first.clone())),
-        None if admin.is_some_and(|admin| same_socket(admin, &site.address)) => {
+        None if admin.is_some_and(|admin| socket::meeting(admin, &site.address).is_some()) => {
             "the admin listener has this address as well".to_owned()
         }
         None => return true,
     };
     report.wrong(place.clone(), message, "give the status site an address of its own");
     false
-}
-
-/// Compares two addresses. Port 0 is a different port for each.
-fn same_socket(one: &Address, other: &Address) -> bool {
-    one == other && !matches!(one, Address::Ip(address) if address.port() == 0)
 }
 
 fn admin(value: &Value<'_>, listen: &[(Listen, Range<usize>)], report: &mut Report<'_>) -> Option<Address> {
@@ -258,7 +276,7 @@ fn admin(value: &Value<'_>, listen: &[(Listen, Range<usize>)], report: &mut Repo
     section.finish(report, no_hint);
     let written = written?;
     let address = address::listen(&written, report)?;
-    if let Some((_, public)) = listen.iter().find(|(listen, _)| same_socket(&listen.address, &address)) {
+    if let Some((_, public)) = listen.iter().find(|(listen, _)| socket::meeting(&listen.address, &address).is_some()) {
         let help = format!(
             "clients connect there ({}): give the admin listener an address of its own",
             report.line(public.clone())
@@ -326,7 +344,7 @@ enum Least {
 fn routes(
     top: &mut Section<'_>,
     least: Least,
-    (inherited, limits, pages): (&Inherited, &Limits, &mut RoutePages<'_>),
+    (inherited, limits, pages, listeners): (&Inherited, &Limits, &mut RoutePages<'_>, Vec<String>),
     report: &mut Report<'_>,
 ) -> (Vec<Arc<RouteConfig>>, Vec<String>) {
     let Some(value) = top.take("routes") else {
@@ -340,7 +358,7 @@ fn routes(
         report.wrong(value.span.clone(), "the config has no route", format!("say where requests go: {ROUTE_EXAMPLE}"));
     }
     report.at_most(MOST_ROUTES, table.len(), "routes", value.key_span.clone());
-    let mut owners = route::Owners::default();
+    let mut owners = route::Owners::new(listeners);
     let mut routes = Vec::new();
     for (name, table) in in_order(table).into_iter().take(MOST_ROUTES) {
         let table = (name, table);
@@ -371,6 +389,8 @@ fn programs_of(routes: &mut [RouteConfig]) -> Vec<String> {
 const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 const MOST_WORKERS: u64 = 1024;
 const MOST_LISTENERS: usize = 64;
+/// Characters of a listener's name.
+const LONGEST_NAME: usize = 64;
 /// Routes of one config, or of one flag file.
 pub(in crate::plan) const MOST_ROUTES: usize = 16 * 1024;
 

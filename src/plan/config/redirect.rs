@@ -188,7 +188,8 @@ fn without_scheme(text: &str) -> String {
 
 /// Warns of routes that lead to themselves. Another program may serve the URL, so this is no error.
 pub(super) fn warn_of_circles(routes: &[RouteConfig], table: &DeTable<'_>, report: &mut Report<'_>) {
-    for route in routes {
+    // The URL of a route for some listeners may be that of another one.
+    for route in routes.iter().filter(|route| route.listen.is_empty()) {
         let Some(Ok(to)) = route.redirect.as_ref().map(|redirect| redirect.to.parse::<Uri>()) else { continue };
         let host = to.host().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
         let Ok(path) = path::normalize(to.path()) else { continue };

@@ -21,11 +21,15 @@ use super::{
     Exception, FieldChanges, Fixed, HostPattern, ProxyVersion, Redirect, RouteConfig, Share, Trust, Upstream,
     UpstreamAddress, WellKnown,
 };
-use super::{address, balance, errors, fields, policy, redirect, rewrite, switch, template, tls, values};
+use super::{address, balance, errors, fields, policy, redirect, rewrite, socket, switch, template, tls, values};
 
-/// Route that owns each host and path, with the place in the file where it claims them.
+/// Route that owns each listener, host and path, with the place in the file where it claims them.
 #[derive(Default)]
-pub(super) struct Owners(HashMap<(Option<HostPattern>, Prefix), (String, Range<usize>)>);
+pub(super) struct Owners {
+    claims: HashMap<(Option<String>, Option<HostPattern>, Prefix), (String, Range<usize>)>,
+    /// Names of the listeners.
+    listeners: Vec<String>,
+}
 
 /// Reads a route. Returns `None` if a required part is wrong or absent.
 pub(super) fn route<'d>(
@@ -38,7 +42,7 @@ pub(super) fn route<'d>(
     let valid = route_name(value.key, &value.key_span, report);
     let table = value.table(&format!("[routes.{}]", value.key), report)?;
     let mut section = Section::new(&keys::ROUTE, format!("route {}", quoted(value.key)), value.span.clone(), table);
-    let places = hosts_and_paths(&mut section, report);
+    let places = places(&mut section, &owners.listeners, report);
     let paths = places.paths.iter().map(|(path, _)| path);
     let strip = section.take("strip_prefix").map(|value| rewrite::strip(&value, paths, report)).unwrap_or_default();
     let redirects = section.has("redirect");
@@ -65,6 +69,7 @@ pub(super) fn route<'d>(
         name: valid?.to_owned(),
         hosts: places.hosts.into_iter().map(|(host, _)| host).collect(),
         paths: places.paths.into_iter().map(|(path, _)| path).collect(),
+        listen: places.listen,
         upstreams: upstreams.list,
         redirect: upstreams.redirect,
         keep_host: keep_host.unwrap_or(true),
@@ -133,7 +138,7 @@ fn hint(route: &str, key: &str, value: &DeValue<'_>) -> Option<String> {
     }
     match key {
         "mode" | "until" | "message" => Some(format!("`{key}` belongs in the flag file")),
-        "listen" | "admin" | "log" | "workers" | "trusted_proxies" | "maintenance" | "on_missing" => {
+        "admin" | "log" | "workers" | "trusted_proxies" | "maintenance" | "on_missing" => {
             Some(format!("`{key}` is not a route's: write it above the first `[routes.NAME]` line"))
         }
         _ if limits::ROUTE_TABLE.has(key) => Some(format!("write it inside of `limits`: `limits = {{ {key} = … }}`")),
@@ -159,11 +164,14 @@ fn for_the_whole_proxy(key: &str) -> String {
 struct Places {
     hosts: Vec<(HostPattern, Range<usize>)>,
     paths: Vec<(Prefix, Range<usize>)>,
-    /// False if hosts or paths are given, but none of them could be read.
+    /// Names of listeners.
+    listen: Vec<String>,
+    /// False if some are given, but none of them could be read.
     whole: bool,
 }
 
-fn hosts_and_paths(section: &mut Section<'_>, report: &mut Report<'_>) -> Places {
+/// Reads hosts, paths and listeners.
+fn places(section: &mut Section<'_>, listeners: &[String], report: &mut Report<'_>) -> Places {
     let mut hosts = Vec::new();
     let mut whole = true;
     if let Some(value) = section.take("host") {
@@ -179,9 +187,19 @@ fn hosts_and_paths(section: &mut Section<'_>, report: &mut Report<'_>) -> Places
         paths = prefixes(&value, value.one_or_more(report), report);
         whole &= !paths.is_empty();
     }
+    let mut listen = Vec::new();
+    if let Some(value) = section.take("listen") {
+        let named = value.one_or_more(report);
+        report.at_most(MOST_LISTENERS, named.len(), "listeners", value.key_span.clone());
+        let named = named.into_iter().take(MOST_LISTENERS);
+        let named = named.filter_map(|item| Some((socket::named(&item, listeners, report)?, item.span)));
+        listen = named.collect();
+        whole &= !listen.is_empty();
+    }
+    let listen = unique(listen, "listener", report).into_iter().map(|(name, _)| name).collect();
     let hosts = unique(hosts, "host", report);
     let paths = unique(paths, "path", report);
-    Places { hosts, paths, whole }
+    Places { hosts, paths, listen, whole }
 }
 
 /// Reads the paths that stay open. The list may be empty.
@@ -385,7 +403,13 @@ fn upstream_help(scheme: &str, rest: &str, port: u16) -> String {
 }
 
 impl Owners {
-    /// Claims hosts and paths for a route, and reports those that another one has.
+    /// Creates claims for a config whose listeners have these names.
+    pub(super) fn new(listeners: Vec<String>) -> Self {
+        Self { listeners, ..Self::default() }
+    }
+
+    /// Claims listeners, hosts and paths for a route, and reports those that another one has. What a listener's own
+    /// routes have, others may have too: its own come first.
     fn claim(&mut self, route: &str, header: &Range<usize>, places: &Places, report: &mut Report<'_>) {
         if !places.whole {
             return;
@@ -393,20 +417,24 @@ impl Owners {
         let any = [(None, header.clone())];
         let named: Vec<_> = places.hosts.iter().map(|(host, span)| (Some(host.clone()), span.clone())).collect();
         let hosts = if named.is_empty() { &any[..] } else { &named[..] };
+        let listeners: Vec<_> = places.listen.iter().cloned().map(Some).collect();
+        let listeners = if listeners.is_empty() { vec![None] } else { listeners };
         for (host, host_span) in hosts {
             for (path, _) in &places.paths {
-                let key = (host.clone(), path.clone());
-                if let Some((other, first)) = self.0.get(&key) {
+                let mut keys = listeners.iter().map(|listener| (listener.clone(), host.clone(), path.clone()));
+                if let Some((other, first)) = keys.find_map(|key| self.claims.get(&key)) {
                     let message =
                         format!("routes `{other}` and `{route}` both answer for {}", shown(host.as_ref(), path));
                     let help = format!(
-                        "{} is at {}: give one of them another host or path",
+                        "{} is at {}: give one of them another host, path or listener",
                         quoted(other),
                         report.line(first.clone())
                     );
                     report.wrong(host_span.clone(), message, help);
                 } else {
-                    self.0.insert(key, (route.to_owned(), host_span.clone()));
+                    let claim = |listener: &Option<String>| (listener.clone(), host.clone(), path.clone());
+                    let owner = (route.to_owned(), host_span.clone());
+                    self.claims.extend(listeners.iter().map(|listener| (claim(listener), owner.clone())));
                 }
             }
         }
@@ -443,6 +471,8 @@ const OF_UPSTREAMS: [&str; 14] = [
     "health",
     "guard",
 ];
+/// Listeners of one route.
+const MOST_LISTENERS: usize = 64;
 /// Upstreams of one route.
 const MOST_UPSTREAMS: usize = 64;
 /// Bytes of an operator's own answer.

@@ -37,6 +37,10 @@ pub(in crate::plan) const UPSTREAM: Pattern = Pattern::new(
     "http://127.0.0.1:3000",
     r"^(unix:/.+|[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\s]+(/[^/?#\s][^?#\s]*)?)$",
 );
+pub(in crate::plan) const MODE: Pattern = Pattern::new("octal digits", "0660", r"^0?[0-7]{3}$");
+pub(in crate::plan) const ACCOUNT: Pattern = Pattern::new("name or number", "0", r"^[^\s:-][^\s:]*$");
+pub(in crate::plan) const LISTENER_NAME: Pattern =
+    Pattern::new("name of a listener", "internal", r"^[A-Za-z0-9_.-]{1,64}$");
 pub(in crate::plan) const HTTPS: Pattern = Pattern::new("`https` or `https:PORT`", "https", r"^https(:[0-9]{1,5})?$");
 pub(in crate::plan) const URL: Pattern =
     Pattern::new("URL", "https://example.com", r"^[Hh][Tt][Tt][Pp][Ss]?://[^/@?#\s]+[^\s]*$");

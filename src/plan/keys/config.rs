@@ -1,8 +1,8 @@
 //! Keys of the config.
 
 use super::super::key::pattern::{
-    ADDRESS, DIRECTORY, ENDPOINT, EXCEPTION as EXCEPTION_TEXT, FILE, HOST, HTTPS, INCLUDED, PATH_PATTERN, PREFIX,
-    PROGRAM, PROXY, RAMP_POINT, RATE, UPSTREAM, URL,
+    ADDRESS, DIRECTORY, ENDPOINT, EXCEPTION as EXCEPTION_TEXT, FILE, HOST, INCLUDED, LISTENER_NAME, PATH_PATTERN,
+    PREFIX, PROGRAM, PROXY, RAMP_POINT, RATE, UPSTREAM, URL,
 };
 use super::super::key::{Absent, Form, Key, ROUTE_NAME, Rule, Table};
 use super::super::limits;
@@ -11,16 +11,17 @@ use super::checks::{CHECK, HEALTH};
 use super::errors::ERRORS;
 use super::fields::{REQUEST, RESPONSE};
 use super::guard::GUARD;
+use super::listen::LISTEN;
 use super::log::LOG;
 use super::mail::MAIL;
 use super::notify::NOTIFY;
 use super::page::PAGE;
-use super::redirect::{LISTEN_REDIRECT, ROUTE_REDIRECT};
+use super::redirect::ROUTE_REDIRECT;
 use super::route_page::ROUTE_PAGE;
 use super::status::STATUS;
 use super::switch::SWITCH;
 use super::times::{RETRY_TIME, ROUTE_TIME};
-use super::tls::{CERTIFICATE, TLS_FORM};
+use super::tls::CERTIFICATE;
 use super::upstream;
 
 /// `backsoon.toml`.
@@ -146,41 +147,6 @@ pub static CONFIG: Table = Table {
     rules: &[],
 };
 
-/// `[[listen]]`.
-pub static LISTEN: Table = Table {
-    header: "[[listen]]",
-    about: "Listener for clients, with HTTP/1.1 and HTTP/2.",
-    keys: &[
-        Key::new(
-            "address",
-            Form::Text(&ADDRESS),
-            Absent::Required,
-            "IP address and port (`0.0.0.0:8080`, `[::]:8080`), or `unix:` and the absolute path of a socket.",
-        ),
-        Key::new(
-            "tls",
-            TLS_FORM,
-            Absent::Means("clear text"),
-            "TLS: a certificate with its key, or a list of them, chosen by the name that the client asks for. See [TLS](tls.md).",
-        ),
-        Key::new(
-            "redirect",
-            Form::Either(&[Form::Text(&HTTPS), Form::Table(&LISTEN_REDIRECT)]),
-            Absent::Means("served here"),
-            "Redirects every request to https, but for challenges of ACME and the paths of `always_open`. \
-             `https:8443` names another port than 443.",
-        ),
-        Key::new(
-            "proxy_protocol",
-            Form::Either(&[Form::Bool, Form::Choice(&["optional", "required"])]),
-            Absent::Is("false"),
-            "PROXY headers (version 1 or 2) that `trusted_proxies` send before each connection, or (`\"optional\"`) before \
-             some. `true` is `\"required\"`.",
-        ),
-    ],
-    rules: &[],
-};
-
 /// `[admin]`.
 pub static ADMIN: Table = Table {
     header: "[admin]",
@@ -210,6 +176,12 @@ pub static ROUTE: Table = Table {
             Form::OneOrArray(&Form::Text(&PREFIX), 1..=256),
             Absent::Is("\"/\""),
             "Prefix of the path, at segment boundaries. The longest prefix wins.",
+        ),
+        Key::new(
+            "listen",
+            Form::OneOrArray(&Form::Text(&LISTENER_NAME), 1..=64),
+            Absent::Means("every listener"),
+            "Names of the listeners that the route is for. It comes before routes for every listener.",
         ),
         Key::new(
             "strip_prefix",

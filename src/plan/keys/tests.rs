@@ -141,8 +141,14 @@ fn smallest(table: &'static Table, set: Option<(&str, &str)>) -> Entries {
             Rule::Needs(..) | Rule::Instead { .. } | Rule::OneOf(_) => {}
         }
     }
+    if table.header == "[[listen]]" {
+        // A route may name it.
+        names.push("name");
+    }
     names.retain(|name| !is_set(name));
     let value = |name: &str| match (table.header, name, set) {
+        ("[[listen]]", "address", Some(("mode" | "owner" | "group", _))) => "\"unix:/socket\"".to_owned(),
+        ("[[listen]]", "name", _) => "\"internal\"".to_owned(),
         ("[[listen]]", "address", _) => "\"[::1]:1\"".to_owned(),
         ("[[windows]]", "starts", _) => "2026-05-18T14:00:00Z".to_owned(),
         ("[[windows]]", "ends", _) => "2026-05-20T14:00:00Z".to_owned(),

@@ -1,10 +1,8 @@
 //! Listening sockets. They are bound before anything else, one per worker, so that the kernel spreads the connections.
 
-use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdTcpListener};
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,12 +11,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
-use crate::plan::config::{Address, Listen};
+use crate::plan::config::{Address, Listen, SocketFile};
 use crate::proxy::io::socket::Plain;
 use crate::proxy::worker::Worker;
 use crate::telemetry::Limit;
 
+pub use super::bind_error::BindError;
+use super::bind_error::Cause;
 use super::driver::{self, Accepted};
+use super::unix;
 
 /// Sockets that the starter of the process handed over (systemd's socket activation).
 #[derive(Debug, Default)]
@@ -56,12 +57,12 @@ pub fn bind_one_exclusively(
     address: &Address,
     inherited: &mut Inherited,
 ) -> Result<(Exclusive, Option<PathBuf>), BindError> {
-    let mut bound = bind_one(&Listen::plain(address.clone()), 1, inherited)?;
+    let mut bound = bind_one(&Listen::plain(address.clone()), 1, (Family::Usual, inherited))?;
     let file = bound.file();
     match bound.sockets.pop() {
         Some(Std::Tcp(listener)) => Ok((Exclusive::Tcp(listener), file)),
         Some(Std::Unix(listener)) => Ok((Exclusive::Unix(listener), file)),
-        None => Err(BindError { address: address.clone(), source: io::ErrorKind::NotFound.into() }),
+        None => Err(BindError { address: address.clone(), cause: io::Error::from(io::ErrorKind::NotFound).into() }),
     }
 }
 
@@ -83,59 +84,50 @@ enum Std {
     Unix(StdUnixListener),
 }
 
-/// Failure to listen on an address.
-#[derive(Debug)]
-pub struct BindError {
-    /// The address.
-    pub address: Address,
-    source: io::Error,
-}
-
-impl BindError {
-    /// Returns true if another process listens there.
-    pub fn in_use(&self) -> bool {
-        self.source.kind() == io::ErrorKind::AddrInUse
-    }
-}
-
-impl fmt::Display for BindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.in_use() {
-            write!(f, "{} is in use by another process", self.address)
-        } else {
-            write!(f, "cannot listen on {}", self.address)
-        }
-    }
-}
-
-impl std::error::Error for BindError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        (!self.in_use()).then_some(&self.source)
-    }
-}
-
 /// Binds the config's listeners, each once for every worker. Uses inherited sockets where they fit.
 ///
 /// # Errors
 /// Returns the error of the first address that cannot be bound.
 pub fn bind(listen: &[Listen], workers: usize, inherited: &mut Inherited) -> Result<Vec<Bound>, BindError> {
-    listen.iter().map(|listen| bind_one(listen, workers, inherited)).collect()
+    let bound = |one: &Listen| bind_one(one, workers, (family(one, listen), inherited));
+    listen.iter().map(bound).collect()
 }
 
-fn bind_one(listen: &Listen, workers: usize, inherited: &mut Inherited) -> Result<Bound, BindError> {
+fn bind_one(
+    listen: &Listen,
+    workers: usize,
+    (family, inherited): (Family, &mut Inherited),
+) -> Result<Bound, BindError> {
     let bound = match &listen.address {
-        Address::Ip(ip) => bind_tcp(*ip, workers, inherited),
-        Address::Unix(path) => bind_unix(path, workers, inherited),
+        Address::Ip(ip) => bind_tcp((*ip, family), workers, inherited).map_err(Cause::from),
+        Address::Unix(path) => bind_unix((path, &listen.file), workers, inherited),
     };
-    let (address, inherited, sockets) =
-        bound.map_err(|source| BindError { address: listen.address.clone(), source })?;
+    let (address, inherited, sockets) = bound.map_err(|cause| BindError { address: listen.address.clone(), cause })?;
     Ok(Bound { address, inherited, listen: listen.clone(), sockets })
+}
+
+/// Families of addresses that a socket takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    /// Family of its address; for `[::]` IPv4 as well.
+    Usual,
+    /// IPv6 alone, because another socket takes IPv4 on the same port.
+    OnlyV6,
+}
+
+/// Returns the families that a listener takes beside the others.
+fn family(one: &Listen, all: &[Listen]) -> Family {
+    let beside = |port: u16| Address::Ip(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+    match one.address {
+        Address::Ip(address) if all.iter().any(|other| other.address == beside(address.port())) => Family::OnlyV6,
+        Address::Ip(_) | Address::Unix(_) => Family::Usual,
+    }
 }
 
 /// The address that was bound, whether its socket was inherited, and a socket for each worker.
 type Sockets = (Address, bool, Vec<Std>);
 
-fn bind_tcp(address: SocketAddr, workers: usize, inherited: &mut Inherited) -> io::Result<Sockets> {
+fn bind_tcp((address, family): (SocketAddr, Family), workers: usize, inherited: &mut Inherited) -> io::Result<Sockets> {
     let given = inherited.tcp.iter().position(|socket| socket.local_addr().is_ok_and(|local| local == address));
     if let Some(index) = given {
         let sockets = clone_per_worker(workers, inherited.tcp.swap_remove(index), StdTcpListener::try_clone, Std::Tcp)?;
@@ -143,20 +135,32 @@ fn bind_tcp(address: SocketAddr, workers: usize, inherited: &mut Inherited) -> i
     }
     // The first bind is without SO_REUSEPORT, and fails if the address is in use. With it, two processes would silently
     // share the connections.
-    drop(tcp_socket(address, false)?);
-    let first = tcp_socket(address, true)?;
+    drop(tcp_socket(address, family, Sharing::Never)?);
+    let first = tcp_socket(address, family, Sharing::Workers)?;
     let address = first.local_addr()?;
     let mut sockets = vec![Std::Tcp(first)];
     for _ in 1..workers {
-        sockets.push(Std::Tcp(tcp_socket(address, true)?));
+        sockets.push(Std::Tcp(tcp_socket(address, family, Sharing::Workers)?));
     }
     Ok((Address::Ip(address), false, sockets))
 }
 
-fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<StdTcpListener> {
+/// Use of one address by several sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sharing {
+    Never,
+    /// One socket for each worker.
+    Workers,
+}
+
+fn tcp_socket(address: SocketAddr, family: Family, sharing: Sharing) -> io::Result<StdTcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
+    socket.set_reuse_port(sharing == Sharing::Workers)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // Said in both cases: the machine's default differs (net.ipv6.bindv6only).
+        socket.set_only_v6(family == Family::OnlyV6)?;
+    }
     // Connections inherit this setting. Without it the kernel buffers megabytes at once, and for seconds a slow client
     // looks like one that reads nothing.
     socket.set_tcp_notsent_lowat(UNSENT)?;
@@ -165,35 +169,20 @@ fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<StdTcpListener> {
     Ok(socket.into())
 }
 
-fn bind_unix(path: &Path, workers: usize, inherited: &mut Inherited) -> io::Result<Sockets> {
+fn bind_unix(
+    (path, access): (&Path, &SocketFile),
+    workers: usize,
+    inherited: &mut Inherited,
+) -> Result<Sockets, Cause> {
     let has_path = |socket: &StdUnixListener| socket.local_addr().is_ok_and(|local| local.as_pathname() == Some(path));
     let given = inherited.unix.iter().position(has_path).map(|index| inherited.unix.swap_remove(index));
     let inherited = given.is_some();
     let socket = match given {
         Some(socket) => socket,
-        None => unix_socket(path)?,
+        None => unix::bind(path, access, BACKLOG)?,
     };
     let sockets = clone_per_worker(workers, socket, StdUnixListener::try_clone, Std::Unix)?;
     Ok((Address::Unix(path.to_owned()), inherited, sockets))
-}
-
-/// Binds a unix socket. Replaces a socket file on which nobody listens, since it is left over from a process that died.
-fn unix_socket(path: &Path) -> io::Result<StdUnixListener> {
-    match StdUnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match StdUnixStream::connect(path) {
-            // A file that is no socket refuses connections too; it belongs to somebody, and stays.
-            Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => {
-                std::fs::remove_file(path)?;
-                StdUnixListener::bind(path)
-            }
-            _ => Err(error),
-        },
-        bound => bound,
-    }
-}
-
-fn is_socket(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 fn clone_per_worker<T>(

@@ -118,7 +118,7 @@ impl Exchange {
     }
 
     /// Returns the request's head as the decision saw it, but without the host.
-    pub(crate) fn head<'r>(&self, request: &'r Request<Incoming>) -> Head<'r> {
+    pub(crate) fn head<'r>(&'r self, request: &'r Request<Incoming>) -> Head<'r> {
         head(&self.generation, request, &self.record)
     }
 
@@ -248,12 +248,13 @@ fn transport(peer: &Peer, trusted: bool, headers: &HeaderMap) -> Transport {
     if is_https { Transport::Https } else { Transport::Http }
 }
 
-fn head<'r>(generation: &Generation, request: &'r Request<Incoming>, record: &RequestRecord) -> Head<'r> {
+fn head<'r>(generation: &Generation, request: &'r Request<Incoming>, record: &'r RequestRecord) -> Head<'r> {
     let (uri, headers) = (request.uri(), request.headers());
     let (method, path, query) = (request.method(), uri.path(), uri.query());
     let peer = record.connection.peer.origin();
     let elapsed = record.released.into_std().saturating_duration_since(generation.published);
-    Head { method, host: "", path, query, headers, peer, elapsed }
+    let listener = record.connection.listen.name.as_deref();
+    Head { method, host: "", listener, path, query, headers, peer, elapsed }
 }
 
 /// Returns the id that a trusted proxy gave the request, or else a new one.

@@ -33,6 +33,7 @@ impl Exchange {
         let normal = path::normalize(request.uri().path()).unwrap_or_default();
         let host = prepare::host(&request);
         let host = host.to_str().unwrap_or_default();
+        let listener = self.record.connection.listen.name.clone();
         let below = site_path(&self.generation.snapshot, host, &normal, mount).to_owned();
         // Also where nothing takes it: another replica does.
         if let Some(head) = Place::before_token(&below) {
@@ -44,14 +45,14 @@ impl Exchange {
         }
         let place = Place::find(&below).filter(|place| place.is_visit(request.method()));
         if let Some(place) = place.filter(|_| self.record.worker.site().has_forms) {
-            let routes = told_of(&self.generation.snapshot, host, mount);
+            let routes = told_of(&self.generation.snapshot, (listener.as_deref(), host), mount);
             return self.visit(place, routes, host, request);
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return self.answer(request, |exchange| exchange.refuse(&Error::ReadOnlyResource));
         }
         if below == "/events" && *request.method() == Method::GET {
-            let routes = told_of(&self.generation.snapshot, host, mount);
+            let routes = told_of(&self.generation.snapshot, (listener.as_deref(), host), mount);
             return self.events(Subject::Site(routes), &request);
         }
         let answer = match below.as_str() {
@@ -74,7 +75,8 @@ impl Exchange {
     ) -> Option<Response<Body>> {
         let (snapshot, site) = (&self.generation.snapshot, self.record.worker.site());
         let asked = asked(request.uri().query())?;
-        let audience = audience(snapshot, host, mount);
+        let listener = self.record.connection.listen.name.as_deref();
+        let audience = audience(snapshot, (listener, host), mount);
         let filter = || Filter { routes: audience.as_deref().map(|routes| names(snapshot, routes)), ..asked.clone() };
         let mut variant = None;
         let document = match site.find(below)? {
@@ -101,8 +103,8 @@ impl Exchange {
 }
 
 /// Returns the names of the routes that a client may learn of; `None` for all.
-fn told_of(snapshot: &Snapshot, host: &str, mount: Mount) -> Option<BTreeSet<String>> {
-    let routes = audience(snapshot, host, mount)?;
+fn told_of(snapshot: &Snapshot, (listener, host): (Option<&str>, &str), mount: Mount) -> Option<BTreeSet<String>> {
+    let routes = audience(snapshot, (listener, host), mount)?;
     Some(names(snapshot, &routes).into_iter().map(str::to_owned).collect())
 }
 
@@ -133,9 +135,9 @@ fn asked(query: Option<&str>) -> Option<Filter<'_>> {
 /// Returns the indexes of the routes that a client may learn of, in order; `None` for all. Below the reserved prefix, only
 /// those of the request's host are told of, also where all routes have this host: the past and the flag file may know
 /// routes of others.
-fn audience(snapshot: &Snapshot, host: &str, mount: Mount) -> Option<Vec<usize>> {
+fn audience(snapshot: &Snapshot, (listener, host): (Option<&str>, &str), mount: Mount) -> Option<Vec<usize>> {
     (mount == Mount::Reserved).then(|| {
-        let mut indexes = snapshot.table.routes_of(&normal_host(host));
+        let mut indexes = snapshot.table.routes_of(listener, &normal_host(host));
         indexes.sort_unstable();
         indexes.dedup();
         indexes
