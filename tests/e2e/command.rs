@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// Result of a command.
+#[derive(Debug)]
 pub struct Done {
     pub code: i32,
     pub out: String,

@@ -35,6 +35,7 @@ mod drain;
 mod early;
 mod edits;
 mod errors;
+mod examples;
 mod fields;
 mod floods;
 mod forms;
