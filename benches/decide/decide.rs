@@ -123,7 +123,7 @@ fn policies(c: &mut Criterion) {
                 (HeaderName::from_static(name), HeaderValue::try_from(value).unwrap_or_else(|_| panic!("a value")))
             })
             .collect();
-        let peer = from.parse().ok();
+        let peer = from.parse::<std::net::IpAddr>().ok().into();
         group.bench_function(what, |b| {
             b.iter(|| {
                 let head = Head {
@@ -241,11 +241,11 @@ fn publications(c: &mut Criterion) {
 fn generation(meters: &Meters, snapshot: Snapshot) -> Generation {
     let routes = snapshot.routes.iter().map(|route| meters.route(&route.config.name)).collect();
     let live = |upstream: &Upstream| LiveUpstream {
-        meter: meters.upstream(UpstreamKey { upstream: upstream.clone(), roots: None }),
+        meter: meters.upstream(UpstreamKey { upstream: upstream.clone(), roots: None, client_cert: None }),
         tls: None,
     };
     let upstreams = snapshot.upstreams.iter().map(live).collect();
-    Generation { snapshot, published: Instant::now(), routes, upstreams, certificates: Vec::new() }
+    Generation { snapshot, published: Instant::now(), routes, upstreams, listeners: Vec::new() }
 }
 
 fn snapshot(config: &Config, flags: &Flags, previous: Option<&Snapshot>, generation: u64) -> Snapshot {

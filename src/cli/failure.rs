@@ -336,6 +336,21 @@ fn in_flight(routes: &[(String, Option<u64>)]) -> String {
     words::list(&left.collect::<Vec<_>>())
 }
 
+/// Says that the config does not tell where a route is.
+fn no_url(route: &str) -> String {
+    format!("the config does not say where the route {} is: an exact `host`, a `listen` with TLS", quoted(route))
+}
+
+/// Says that a link is for another route.
+fn other_link(name: &str, route: &str) -> String {
+    format!("the link {} is for the route {}", quoted(name), quoted(route))
+}
+
+/// Says how long something was waited for, and why it did not come.
+fn after(waited: &Duration, reasons: &[String]) -> String {
+    format!("after {} s: {}", waited.as_secs_f64().round(), reasons.join("; "))
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -361,17 +376,9 @@ impl fmt::Display for Failure {
             Self::NoSecret { route } => write!(f, "the route {} has no secret to sign a link with", quoted(route)),
             Self::NoLink { name, .. } if name.is_empty() => write!(f, "it is not said what to revoke"),
             Self::NoLink { name, .. } => write!(f, "the flag file has no link {}", quoted(name)),
-            Self::OtherLink { name, route } => {
-                write!(f, "the link {} is for the route {}", quoted(name), quoted(route))
-            }
+            Self::OtherLink { name, route } => f.write_str(&other_link(name, route)),
             Self::NotHttps { route } => f.write_str(&https_alone(route)),
-            Self::NoUrl { route } => {
-                write!(
-                    f,
-                    "the config does not say where the route {} is: an exact `host`, a `listen` with TLS",
-                    quoted(route)
-                )
-            }
+            Self::NoUrl { route } => f.write_str(&no_url(route)),
             Self::Refused(refusal) => refusal.fmt(f),
             Self::NoChecks(Some(route)) => write!(f, "the route {} has no checks", quoted(route)),
             Self::NoChecks(None) => f.write_str("no route has checks"),
@@ -391,16 +398,14 @@ impl fmt::Display for Failure {
                 file.display()
             ),
             Self::NotLive { endpoint, waited, reasons } => {
-                let (waited, reasons) = (waited.as_secs_f64().round(), reasons.join("; "));
-                write!(f, "it is not in force at {endpoint} after {waited} s: {reasons}")
+                write!(f, "it is not in force at {endpoint} {}", after(waited, reasons))
             }
             Self::NotDrained { endpoint, waited, routes } => {
                 let (waited, left) = (waited.as_secs_f64().round(), in_flight(routes));
                 write!(f, "it is live at {endpoint}, but after {waited} s not drained: {left}")
             }
             Self::NotOpen { endpoint, waited, reasons } => {
-                let (waited, reasons) = (waited.as_secs_f64().round(), reasons.join("; "));
-                write!(f, "not open at {endpoint} after {waited} s: {reasons}")
+                write!(f, "not open at {endpoint} {}", after(waited, reasons))
             }
             Self::Port { port, .. } => write!(f, "port {port} cannot be listened on"),
             Self::NotTheDemos(path) => write!(f, "`{}` is not one that the demo wrote, so it stays", path.display()),

@@ -348,7 +348,7 @@ mod tests {
         #[test]
         fn a_pattern_covers_what_a_naive_search_covers(
             pattern in proptest::collection::vec(proptest::sample::select(vec!["**", "*", "a", "b", "a*", "*b", "a*b*"]), 1..6),
-            path in proptest::collection::vec(proptest::sample::select(vec!["a", "b", "ab", "abb", "ba", "c"]), 0..7),
+            path in proptest::collection::vec(proptest::sample::select(vec!["a", "b", "ab", "abb", "bb", "c"]), 0..7),
         ) {
             let parsed = PathPattern::new(&format!("/{}", pattern.join("/"))).unwrap();
             let mut wanted: &[&str] = &pattern;

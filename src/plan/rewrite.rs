@@ -105,11 +105,15 @@ fn climbs_unclearly(path: &str) -> bool {
     hides && decode(path).is_ok_and(|decoded| decoded.split('/').any(|segment| segment == ".."))
 }
 
+/// Returns a path, or `/` for an empty one.
+fn or_root(path: &str) -> &str {
+    if path.is_empty() { "/" } else { path }
+}
+
 /// Returns the part of a path behind a prefix of its normal form.
 fn behind<'p>(path: &'p str, normal: &str, prefix: &Prefix) -> Option<&'p str> {
     let depth = prefix.as_str().matches('/').count();
     let (before, rest) = path.split_at_checked(cut(path, depth)?)?;
-    let or_root = |path| if path == "" { "/" } else { path };
     let is_prefix = Prefix::new(before).is_ok_and(|before| before == *prefix);
     let is_rest = normalize(or_root(rest)).is_ok_and(|rest| *rest == *or_root(prefix.below(normal).unwrap_or("?")));
     (is_prefix && is_rest).then_some(rest)

@@ -45,7 +45,7 @@ fn files_that_come_change_and_go_replace_the_config_as_one() {
     replace(&backsoon.path("routes/a.toml"), "[routes.a]\nupstrem = \"http://127.0.0.1:1\"\n");
     wait("the mistake to be told", || {
         let problems = file(&backsoon, "backsoon.toml")["problems"].to_string();
-        problems.contains("routes/a.toml") && problems.contains("upstrem") && problems.contains("\"line\":2")
+        problems.contains("routes/a.toml") && problems.contains("unknown key") && problems.contains("\"line\":2")
     });
     assert!(["web", "a", "b", "c"].iter().all(|name| is_served(&backsoon, name)), "the last good config stays");
 

@@ -114,29 +114,8 @@ pub(super) fn explain(
         Some((Serves::Routes, None)) | None => decide(snapshot, head),
     };
     let normal = normalize(&request.path).ok();
-    let mut report = Report {
-        method: request.method.to_string(),
-        host: normal_host(&request.host).into_owned(),
-        path: request.path.clone(),
-        normal_path: normal.clone().map(String::from).filter(|normal| *normal != request.path),
-        at,
-        verdict: verdict.as_str(),
-        listener: listen.and_then(|listen| listen.name.clone()),
-        status: None,
-        why: String::new(),
-        location: None,
-        route: None,
-        matched: None,
-        closure: None,
-        dialect: None,
-        dialect_by: None,
-        page: None,
-        template: None,
-        language: None,
-        upstreams: Vec::new(),
-        next: None,
-        routes: Vec::new(),
-    };
+    let mut report = Report::of(request, normal.as_deref(), at, verdict.as_str());
+    report.listener = listen.and_then(|listen| listen.name.clone());
     let path = normal.unwrap_or_default();
     match verdict {
         Verdict::Forward(route, pass) => {
@@ -147,14 +126,7 @@ pub(super) fn explain(
             }
         }
         Verdict::Show(route, closure) | Verdict::Hold(route, closure) => {
-            let renderer = &route.renderer;
-            let (want, sign) =
-                renderer.choose_for(&route.config, &request.method, request.query.as_deref(), &request.headers);
-            report.status = Some(closure.rendered(want).status.as_u16());
-            report.dialect_by = Some(sign.as_str());
-            report.on_page(renderer, want);
-            let template = closure.template.as_ref().filter(|template| template.format.replaces(want.dialect));
-            report.template = template.map(|template| template.name.clone());
+            report.shows(route, closure, request);
             report.on_route(route, loaded, &path);
             let whys = [mode_reason(closure, request), not_passing(snapshot, route, closure, &head)];
             report.why = whys.into_iter().filter(|why| !why.is_empty()).collect::<Vec<_>>().join("; ");
@@ -214,6 +186,45 @@ fn own(resource: Resource, route: &Route) -> (u16, &'static str) {
 }
 
 impl Report {
+    /// Begins a report with what is known of the request alone.
+    fn of(request: &ExplainedRequest, normal: Option<&str>, at: Timestamp, verdict: &'static str) -> Self {
+        Self {
+            method: request.method.to_string(),
+            host: normal_host(&request.host).into_owned(),
+            path: request.path.clone(),
+            normal_path: normal.filter(|normal| *normal != request.path).map(str::to_owned),
+            at,
+            verdict,
+            listener: None,
+            status: None,
+            why: String::new(),
+            location: None,
+            route: None,
+            matched: None,
+            closure: None,
+            dialect: None,
+            dialect_by: None,
+            page: None,
+            template: None,
+            language: None,
+            upstreams: Vec::new(),
+            next: None,
+            routes: Vec::new(),
+        }
+    }
+
+    /// Tells which page of a closed route is shown.
+    fn shows(&mut self, route: &Route, closure: &Closure, request: &ExplainedRequest) {
+        let renderer = &route.renderer;
+        let (want, sign) =
+            renderer.choose_for(&route.config, &request.method, request.query.as_deref(), &request.headers);
+        self.status = Some(closure.rendered(want).status.as_u16());
+        self.dialect_by = Some(sign.as_str());
+        self.on_page(renderer, want);
+        let template = closure.template.as_ref().filter(|template| template.format.replaces(want.dialect));
+        self.template = template.map(|template| template.name.clone());
+    }
+
     fn leads(&mut self, lasts: Lasts, location: String) {
         self.status = Some(lasts.status());
         self.location = Some(location);

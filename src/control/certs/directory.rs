@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::plan::config::TlsFiles;
@@ -18,16 +19,23 @@ pub(super) struct Listing {
     pub dirs: Vec<PathBuf>,
 }
 
+/// Says what is wrong with a directory that cannot be listed.
+fn wrong_with(dir: &Path, kind: ErrorKind) -> String {
+    if kind == ErrorKind::NotFound {
+        format!("there is no directory {}", dir.display())
+    } else if kind == ErrorKind::NotADirectory {
+        format!("{} is a file, and `dir` is a directory", dir.display())
+    } else {
+        format!("the directory {} cannot be read: {kind}", dir.display())
+    }
+}
+
 /// Lists a directory, and the directories right below it.
 ///
 /// # Errors
 /// What is wrong with the directory, in words.
 pub(super) fn list(dir: &Path) -> Result<Listing, String> {
-    let names = entries(dir).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => format!("there is no directory {}", dir.display()),
-        std::io::ErrorKind::NotADirectory => format!("{} is a file, and `dir` is a directory", dir.display()),
-        kind => format!("the directory {} cannot be read: {kind}", dir.display()),
-    })?;
+    let names = entries(dir).map_err(|error| wrong_with(dir, error.kind()))?;
     let mut listing = Listing { dirs: vec![dir.to_owned()], ..Listing::default() };
     listing.add(dir, &names);
     for below in names.iter().map(|name| dir.join(name)).filter(|path| path.is_dir()) {

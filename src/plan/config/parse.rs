@@ -35,7 +35,7 @@ pub(super) fn config(file: &Path, text: &str, surroundings: &mut Surroundings<'_
     let table = document(text, &mut report).map(|table| filler.table(table, (text, 0), &mut report));
     (sources, texts) = include::fetch((file, table.as_ref()), surroundings, &mut report);
     // The texts live longer than what is parsed from here on, and less long than the config's own.
-    let mut report = report;
+    let mut report: Report<'_> = report;
     let config = table.map(|table| {
         let table = include::merge(table, &texts, &mut filler, &mut report);
         let mut top = Section::new(&keys::CONFIG, "the config", 0..0, &table);

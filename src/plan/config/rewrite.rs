@@ -16,13 +16,15 @@ pub(super) fn strip<'p>(
     paths: impl Iterator<Item = &'p Prefix> + Clone,
     report: &mut Report<'_>,
 ) -> Vec<Stripped> {
-    let written = match value.inner {
-        DeValue::Boolean(false) => return Vec::new(),
-        DeValue::Boolean(true) => None,
-        _ => match value.string("/app", report).and_then(|text| values::prefix_of(value, text, report)) {
-            Some(prefix) => Some(prefix),
-            None => return Vec::new(),
-        },
+    let written = if let DeValue::Boolean(strips) = value.inner {
+        if !strips {
+            return Vec::new();
+        }
+        None
+    } else {
+        let prefix = value.string("/app", report).and_then(|text| values::prefix_of(value, text, report));
+        let Some(prefix) = prefix else { return Vec::new() };
+        Some(prefix)
     };
     if let Some(prefix) = &written
         && let Some(other) = paths.clone().find(|path| !prefix.covers(path.as_str()))

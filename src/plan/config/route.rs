@@ -23,10 +23,13 @@ use super::{
 };
 use super::{address, balance, errors, fields, policy, redirect, rewrite, socket, switch, template, tls, values};
 
+/// The listener, the host and the path that a route claims, where it names them.
+type Claim = (Option<String>, Option<HostPattern>, Prefix);
+
 /// Route that owns each listener, host and path, with the place in the file where it claims them.
 #[derive(Default)]
 pub(super) struct Owners {
-    claims: HashMap<(Option<String>, Option<HostPattern>, Prefix), (String, Range<usize>)>,
+    claims: HashMap<Claim, (String, Range<usize>)>,
     /// Names of the listeners.
     listeners: Vec<String>,
 }

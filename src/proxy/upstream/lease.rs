@@ -120,7 +120,14 @@ impl Lease {
             LeaseKind::Http1 { connection, .. } => connection.received(),
             LeaseKind::Http2 { .. } => false,
         };
-        received.map_err(|error| unsent(error, timed_out, self.is_exceeded()))
+        received.map_err(|error| {
+            unsent(
+                error,
+                |error| {
+                    if timed_out { Error::FirstByte } else { Error::of_answer(error, self.is_exceeded()) }
+                },
+            )
+        })
     }
 
     /// Sends a request and waits for the response's head.
@@ -239,11 +246,10 @@ async fn becomes_ready(sender: &mut http1::SendRequest<RequestBody>) -> Result<(
     ready.map_err(|_| Error::NoConnection)?.map_err(Error::Broken)
 }
 
-/// Returns the error, and the request if none of its bytes were sent.
-fn unsent(mut error: TrySendError<Request<RequestBody>>, timed_out: bool, exceeded: bool) -> Unsent {
+/// Returns the error, as `told`, and the request if none of its bytes were sent.
+fn unsent(mut error: TrySendError<Request<RequestBody>>, told: impl FnOnce(hyper::Error) -> Error) -> Unsent {
     let request = error.take_message();
-    let error = if timed_out { Error::FirstByte } else { Error::of_answer(error.into_error(), exceeded) };
-    Unsent { error, request }
+    Unsent { error: told(error.into_error()), request }
 }
 
 /// Waits for an HTTP/2 response's head: as long as the upload makes progress, and `first_byte` longer.
@@ -258,7 +264,7 @@ async fn within_first_byte(
     let mut due = moved() + first_byte;
     loop {
         match timeout_at(due, sent.as_mut()).await {
-            Ok(sent) => return sent.map_err(|error| unsent(error, false, false)),
+            Ok(sent) => return sent.map_err(|error| unsent(error, |error| Error::of_answer(error, false))),
             Err(_) if starved() => due = Instant::now() + first_byte,
             Err(_) if moved() + first_byte > due => due = moved() + first_byte,
             Err(_) => return Err(Unsent { error: Error::FirstByte, request: None }),
