@@ -159,14 +159,24 @@ fn grpc_calls_of_every_kind_pass() {
 }
 
 /// nginx in the foreground, with its own configuration and directory.
-struct Nginx {
+pub struct Nginx {
     child: Child,
-    address: SocketAddr,
+    pub address: SocketAddr,
     dir: tempfile::TempDir,
 }
 
 impl Nginx {
+    /// Starts an nginx that serves a file, compressed below `/gzip/`.
     fn start() -> Option<Self> {
+        Self::serving(
+            "nginx is an upstream",
+            "root HERE/files;\n    location /gzip/ { alias HERE/files/; gzip on; gzip_min_length 1; }",
+        )
+    }
+
+    /// Starts an nginx with this content of its server, in which `HERE` is its directory. Returns `None`, and says that a
+    /// claim is not tested, if it is not installed.
+    pub fn serving(claim: &str, server: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let here = dir.path().display();
@@ -178,8 +188,8 @@ impl Nginx {
              events {{ worker_connections 64; }}\n\
              http {{\n  access_log {here}/access.log;\n{temporary}  gzip_proxied any; gzip_types text/plain;\n  \
              log_format c '$connection $request'; access_log {here}/connections.log c;\n  \
-             server {{ listen {address}; root {here}/files;\n    \
-             location /gzip/ {{ alias {here}/files/; gzip on; gzip_min_length 1; }} }}\n}}\n"
+             server {{ listen {address}; {} }}\n}}\n",
+            server.replace("HERE", &here.to_string())
         );
         std::fs::write(dir.path().join("nginx.conf"), config).unwrap();
         std::fs::create_dir(dir.path().join("files")).unwrap();
@@ -188,7 +198,7 @@ impl Nginx {
             .into_iter()
             .find(|program| Command::new(program).arg("-v").output().is_ok_and(|output| output.status.success()));
         let Some(program) = program else {
-            skipped("nginx is an upstream", "nginx is not installed");
+            skipped(claim, "nginx is not installed");
             return None;
         };
         let mut command = Command::new(program);

@@ -92,6 +92,7 @@ mod status;
 mod streaming;
 mod subscribers;
 mod switches;
+mod targets;
 mod tenants;
 mod tls;
 mod told_again;

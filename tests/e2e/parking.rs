@@ -218,7 +218,11 @@ fn a_body_that_is_broken_off_by_half_closing_is_answered_400() {
 #[test]
 fn a_process_at_rest_hardly_wakes() {
     let upstream = Upstream::ok();
-    let backsoon = Backsoon::before(&upstream.url(), "[limits]\nupstream_keep_alive = \"1s\"\n");
+    // The directory above the config's is watched, too, and the system's for temporary files is never quiet.
+    let above = tempfile::tempdir().unwrap();
+    let config =
+        format!("{LISTEN}[routes.web]\nupstream = \"{}\"\n[limits]\nupstream_keep_alive = \"1s\"\n", upstream.url());
+    let backsoon = Backsoon::start_in(tempfile::tempdir_in(above.path()).unwrap(), &config);
     // A request wakes the worker, and leaves a connection to the upstream that is closed soon.
     assert_eq!(get(backsoon.address(), "/").status, 200);
     wait("the connections to be closed", || backsoon.metric("backsoon_upstream_connections", "") == 0.0);
