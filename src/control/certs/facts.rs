@@ -75,7 +75,8 @@ fn at(instant: Timestamp) -> String {
     instant.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-/// Writes a span in its largest unit. A warning changes with it, so it is told again once a day.
+/// Writes a span in its largest unit. A warning changes with it, so it is told again once a day, within two days of the
+/// end once an hour, and within an hour of it once a minute.
 fn span(from: Timestamp, to: Timestamp) -> String {
     let seconds = usize::try_from(to.as_second() - from.as_second()).unwrap_or_default();
     match seconds {

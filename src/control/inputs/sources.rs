@@ -1,7 +1,8 @@
 //! Sources of the config besides its file: what it includes, and what is made of all of them together.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::files::source::Hash;
 use crate::plan::config::{Include, Sources};
 use crate::plan::problem::Problem;
 
@@ -48,15 +49,17 @@ impl Inputs {
 
     /// Returns the hash of the config that was read last, with all that it includes.
     pub(super) fn config_hash(&self) -> Option<String> {
-        let hash = |file: &PathBuf| Some(self.files.get(file)?.content.as_ref()?.hash);
-        let included = self.sources.read.files.iter().filter_map(hash);
-        Some(load::whole_hash(hash(&self.config_file)?, included).to_string())
+        let included = self.sources.read.files.iter().filter_map(|file| self.content_hash(file));
+        Some(load::whole_hash(self.content_hash(&self.config_file)?, included).to_string())
+    }
+
+    fn content_hash(&self, file: &Path) -> Option<Hash> {
+        Some(self.files.get(file)?.content.as_ref()?.hash)
     }
 
     /// Notes that the config is in force, with all that it includes.
     pub(super) fn take_config_content(&mut self) {
-        let hash = |file: &PathBuf| Some(self.files.get(file)?.content.as_ref()?.hash);
-        let included: Vec<_> = self.sources.in_force.files.iter().filter_map(hash).collect();
+        let included: Vec<_> = self.sources.in_force.files.iter().filter_map(|file| self.content_hash(file)).collect();
         let content = self.files.get(&self.config_file).and_then(|state| state.content.clone());
         if let Some(mut content) = content {
             content.hash = load::whole_hash(content.hash, included);

@@ -96,7 +96,12 @@ pub(super) static WORDS: &[(&str, Answer)] = &[
     ),
     (
         "balance lb_policy load_balancing lb algorithm strategy least_conn round_robin random hash lb_method policy",
-        Say("the less busy one of two upstreams taken at random gets a request: there is nothing to choose"),
+        Say("the less busy one of two upstreams taken at random gets a request; an upstream may have a `weight`, and \
+             `sticky = \"address\"` keeps clients to one"),
+    ),
+    (
+        "sticky_session sticky_sessions session_affinity affinity stickiness ip_hash stick_table persistence",
+        Key(&ROUTE, "sticky"),
     ),
     (
         "retries retry lb_retries proxy_next_upstream retry_on redispatch lb_try_duration tries max_retries",
@@ -133,9 +138,14 @@ pub(super) static WORDS: &[(&str, Answer)] = &[
         Key(&LISTEN, "tls"),
     ),
     (
-        "ssl_ciphers ciphers cipher_suites ssl_prefer_server_ciphers curves ssl_protocols tls_versions protocols \
+        "ssl_ciphers ciphers cipher_suites ssl_prefer_server_ciphers curves \
          ssl_dhparam ssl_session_cache ssl_session_timeout ssl_ecdh_curve ssl_default_bind_ciphers",
         Not(Lack::Ciphers),
+    ),
+    ("ssl_protocols tls_versions protocols ssl_min_ver min_tls_version tls_min_version", Key(&TLS, "min_version")),
+    (
+        "ssl_client_certificate ssl_verify_client ca_file_clients client_ca_file client_cas trusted_client_cas",
+        Key(&TLS, "client_ca"),
     ),
     (
         "acme email cert_resolver certificates_resolvers certificatesresolvers letsencrypt lets_encrypt auto_https \
