@@ -58,7 +58,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use jiff::SignedDuration;
 
 use confirm::{Confirmation, Goal};
@@ -202,7 +202,8 @@ impl WaitFor {
 
 /// Runs the command in `args`, whose first item is the program's name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let parsed = definition().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return report_misuse(&error),
     };
@@ -258,9 +259,16 @@ fn report_misuse(error: &clap::Error) -> ExitCode {
     if error.exit_code() == 0 { exit::OK.into() } else { exit::USAGE.into() }
 }
 
-/// Returns the definition of the whole command, for completions and manual pages.
+/// Returns the definition of the whole command, for its arguments, completions and manual pages.
 fn definition() -> clap::Command {
-    Cli::command()
+    Cli::command().mut_subcommands(|command| {
+        let text = command.get_after_help().cloned();
+        // The examples and exit codes of a command are those of the commands below it.
+        command.mut_subcommands(|below| match &text {
+            Some(text) => below.after_help(text.clone()),
+            None => below,
+        })
+    })
 }
 
 const AFTER_HELP: &str = "\

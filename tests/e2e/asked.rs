@@ -39,7 +39,7 @@ fn files_that_the_proxy_does_not_go_by_are_not_explained_as_if_it_did() {
         let proxy = flagged();
         change(&proxy.path("maintenance.toml"));
         wait("the change to be seen", || {
-            let flags = &proxy.status()["files"][0];
+            let flags = proxy.file("flags");
             !flags["pending"].is_null() || !flags["problems"].as_array().unwrap().is_empty()
         });
         for command in [["explain", "/"].as_slice(), &["check"]] {
@@ -47,7 +47,7 @@ fn files_that_the_proxy_does_not_go_by_are_not_explained_as_if_it_did() {
             let note = said.contains("goes by an earlier content") || said.contains("does not take it");
             assert!(note && said.contains(why), "{name}: {command:?}: {said}");
         }
-        let refused = || proxy.status()["files"][0]["pending"].is_null();
+        let refused = || proxy.file("flags")["pending"].is_null();
         wait("the change to be refused", refused);
         assert_eq!(get(proxy.address(), "/").status, 503, "{name}");
         let (code, said) = run(&proxy, &["check"]);

@@ -136,7 +136,6 @@ const INNOCENT: &[&str] = &[
     "X-User-Id",
     "X-Correlation-Id",
     "X-Api-Key",
-    "Traceparent",
     "CDN-Loop",
     "Via",
     "Sec-Fetch-Site",

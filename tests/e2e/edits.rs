@@ -442,8 +442,7 @@ impl Setting {
 
     /// Returns the flag file in `/status`.
     fn flags(&self) -> Value {
-        let status: Value = serde_json::from_str(&get(self.backsoon.admin, "/status").body).unwrap();
-        status["files"].as_array().unwrap().iter().find(|file| file["role"] == "flags").unwrap().clone()
+        self.backsoon.file("flags")
     }
 
     fn pending(&self) -> Option<String> {
@@ -508,8 +507,7 @@ fn a_flag_file_that_takes_over_with_an_error_is_doubted_as_well() {
     replace(&proxy.path("other.toml"), "[routes]\nweb = \"of\"\n");
     proxy.config(&config("maintenance = \"other.toml\"\n"));
     let told = |words: &str| {
-        let status = proxy.status();
-        let file = status["files"].as_array().unwrap().iter().find(|file| file["role"] == "flags").cloned().unwrap();
+        let file = proxy.file("flags");
         file["path"].as_str().unwrap().ends_with("other.toml") && file["problems"].to_string().contains(words)
     };
     wait("the error", || told("unknown mode"));

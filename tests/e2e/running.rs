@@ -258,7 +258,7 @@ fn an_edited_config_is_live_without_a_restart_and_a_bad_one_changes_nothing() {
     replace(&backsoon.path("backsoon.toml"), &second.replace("path = \"/api\"", "path = 7"));
     let mut problems = Value::Null;
     wait("the problem to be shown", || {
-        problems = file(&backsoon, "config")["problems"].clone();
+        problems = backsoon.file("config")["problems"].clone();
         problems.as_array().is_some_and(|problems| !problems.is_empty())
     });
     let line = second.lines().position(|line| line == "path = \"/api\"").unwrap() + 1;
@@ -272,14 +272,8 @@ fn an_edited_config_is_live_without_a_restart_and_a_bad_one_changes_nothing() {
     assert_eq!(backsoon.metric("backsoon_file_good", &label), 0.0);
 
     backsoon.config(&second);
-    wait("the problem to go", || file(&backsoon, "config")["problems"] == serde_json::json!([]));
+    wait("the problem to go", || backsoon.file("config")["problems"] == serde_json::json!([]));
     assert_eq!(backsoon.metric("backsoon_file_good", &label), 1.0);
-}
-
-/// Returns a file in `/status` by its role.
-fn file(backsoon: &Backsoon, role: &str) -> Value {
-    let status = backsoon.status();
-    status["files"].as_array().unwrap().iter().find(|file| file["role"] == role).unwrap().clone()
 }
 
 #[test]
@@ -294,7 +288,7 @@ fn what_needs_a_restart_is_said_and_the_rest_takes_effect() {
     );
     backsoon.config(&changed);
     wait("the new route", || get(backsoon.address(), "/api").status == 200);
-    let problems = file(&backsoon, "config")["problems"].clone();
+    let problems = backsoon.file("config")["problems"].clone();
     for key in ["`listen`", "`admin`", "`workers`", "`access_file`"] {
         let problem = problems.as_array().unwrap().iter().find(|problem| {
             let message = problem["message"].as_str().unwrap();
@@ -303,7 +297,7 @@ fn what_needs_a_restart_is_said_and_the_rest_takes_effect() {
         assert_eq!(problem.map(|problem| &problem["severity"]), Some(&"warning".into()), "{key} in {problems}");
     }
     backsoon.config(&config);
-    wait("the remarks to go", || file(&backsoon, "config")["problems"] == serde_json::json!([]));
+    wait("the remarks to go", || backsoon.file("config")["problems"] == serde_json::json!([]));
 }
 
 #[test]
@@ -316,13 +310,13 @@ fn a_config_that_was_refused_for_the_sake_of_a_file_is_live_when_the_file_comes(
     let secure =
         format!("{better}[routes.secure]\npath = \"/s\"\nupstream = \"https://localhost:1\"\nca = \"ca.pem\"\n");
     replace(&backsoon.path("backsoon.toml"), &secure);
-    wait("the problem", || !file(&backsoon, "config")["problems"].as_array().unwrap().is_empty());
+    wait("the problem", || !backsoon.file("config")["problems"].as_array().unwrap().is_empty());
     assert_eq!(backsoon.status()["routes"][0]["name"], "web");
     // The file's arrival is noticed without a signal.
     std::fs::write(backsoon.path("ca.pem"), crate::authority::Authority::new().pem()).unwrap();
     wait("the new routes", || backsoon.status()["routes"][0]["name"] == "better");
-    assert_eq!(file(&backsoon, "config")["problems"], serde_json::json!([]));
-    assert_eq!(file(&backsoon, "roots")["problems"], serde_json::json!([]));
+    assert_eq!(backsoon.file("config")["problems"], serde_json::json!([]));
+    assert_eq!(backsoon.file("roots")["problems"], serde_json::json!([]));
 }
 
 #[test]
@@ -346,7 +340,7 @@ fn a_flag_file_that_is_missing_at_the_start_means_that_nothing_is_flagged() {
     let backsoon = Backsoon::before(&upstream.url(), "");
     assert!(backsoon.log_text().contains("no flag file: nothing is flagged"));
     assert_eq!(get(backsoon.address(), "/").status, 200);
-    let flags = file(&backsoon, "flags");
+    let flags = backsoon.file("flags");
     assert_eq!((&flags["hash"], &flags["trouble"]), (&Value::Null, &Value::Null));
     backsoon.flag("[routes]\nweb = \"offline\"\n");
     assert_eq!(get(backsoon.address(), "/").status, 503);
@@ -361,10 +355,10 @@ fn a_flag_file_that_disappears_keeps_the_last_state() {
     std::fs::remove_file(backsoon.path("maintenance.toml")).unwrap();
     backsoon.wait_for_log("the file is gone, the last good one stays");
     assert_eq!(get(backsoon.address(), "/").status, 503);
-    wait("the trouble to be shown", || !file(&backsoon, "flags")["trouble"].is_null());
+    wait("the trouble to be shown", || !backsoon.file("flags")["trouble"].is_null());
     assert!(get(backsoon.admin, "/readyz").body.contains("maintenance.toml"));
     replace(&backsoon.path("maintenance.toml"), closed);
-    wait("the trouble to go", || file(&backsoon, "flags")["trouble"].is_null());
+    wait("the trouble to go", || backsoon.file("flags")["trouble"].is_null());
     assert_eq!(get(backsoon.address(), "/").status, 503);
 }
 

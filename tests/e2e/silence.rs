@@ -143,8 +143,7 @@ fn the_routes_of_a_whole_fleet_are_one_warning() {
 
 /// Returns the problems of the flag file in `/status`.
 fn flag_problems(backsoon: &Backsoon) -> Vec<Value> {
-    let status = backsoon.status();
-    let flags = status["files"].as_array().unwrap().iter().find(|file| file["role"] == "flags").cloned().unwrap();
+    let flags = backsoon.file("flags");
     flags["problems"].as_array().cloned().unwrap_or_default()
 }
 
@@ -221,8 +220,7 @@ fn check_refuses_a_missing_flag_file_as_the_running_proxy_does_and_not_before_a_
     assert_eq!(checked(&backsoon).0, Some(0), "the flag file need not exist");
     fs::write(backsoon.path("backsoon.toml"), config("maintenance = \"nowhere.toml\"\n")).unwrap();
     let refused = || {
-        let status = backsoon.status();
-        let file = status["files"].as_array().unwrap().iter().find(|file| file["role"] == "config").cloned().unwrap();
+        let file = backsoon.file("config");
         file["problems"].to_string().contains("nowhere.toml")
     };
     wait("the config to be refused", refused);

@@ -126,6 +126,13 @@ impl Backsoon {
         routes.iter().find(|route| route["name"] == name).unwrap().clone()
     }
 
+    /// Returns the first file with a role in `/status`.
+    pub fn file(&self, role: &str) -> Value {
+        let status = self.status();
+        let files = status["files"].as_array().unwrap();
+        files.iter().find(|file| file["role"] == role).unwrap().clone()
+    }
+
     /// Returns a metric with exactly these labels (the text between the braces), or 0 if it is absent.
     pub fn metric(&self, name: &str, labels: &str) -> f64 {
         let text = get(self.admin, "/metrics").body;

@@ -151,8 +151,7 @@ fn a_bad_file_keeps_the_last_good_one_and_says_where_it_is_wrong_until_it_is_put
     replace(&setting.file(), "# once\n[routes]\nweb = \"ofline\"\n");
     wait("the problem to be told", || setting.problems() == 1);
     assert_eq!(setting.status(), 503);
-    let status = setting.backsoon.status();
-    let file = status["files"].as_array().unwrap().iter().find(|file| file["role"] == "flags").unwrap().clone();
+    let file = setting.backsoon.file("flags");
     let problem = &file["problems"][0];
     assert!(problem["file"].as_str().unwrap().ends_with("maintenance.toml"), "{problem}");
     assert_eq!((&problem["line"], &problem["column"]), (&3.into(), &7.into()), "{problem}");
