@@ -144,6 +144,7 @@ impl Files {
     /// Sets the files to watch for their contents. Files that were watched before keep their state.
     ///
     /// A new file is read at once, and counts as it is.
+    #[cfg(any(test, feature = "layer"))]
     pub(crate) fn set(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
         self.set_all(paths.into_iter().map(|path| (path, Kind::Content)));
     }
