@@ -8,3 +8,4 @@ pub(crate) mod health;
 pub(crate) mod idle;
 pub(crate) mod lease;
 pub(crate) mod pool;
+pub(crate) mod slot;

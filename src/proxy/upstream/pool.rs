@@ -32,6 +32,7 @@ use super::idle::{
     IdleConnections, LongLived, MOST_STREAMS, Multiplexed, MultiplexedConnections, Reuse, drive_multiplexed,
 };
 use super::lease::{Lease, LeaseKind};
+use super::slot::{Opening, Slot};
 
 /// One worker's connections to one upstream.
 pub(crate) struct Pool {
@@ -43,7 +44,7 @@ pub(crate) struct Pool {
     idle: IdleConnections,
     multiplexed: MultiplexedConnections,
     /// Connections that are being opened.
-    opening: Cell<usize>,
+    pub(super) opening: Cell<usize>,
     /// Connections that carry a tunnel or a stream of events.
     long_lived: Rc<Cell<usize>>,
     /// Requests that were sent ahead of their body.
@@ -265,7 +266,7 @@ impl Pool {
     }
 
     /// Serves the waiting requests, if any, after a connection may have become free.
-    fn freed(self: &Rc<Self>) {
+    pub(super) fn freed(self: &Rc<Self>) {
         if self.waiting() > 0 {
             self.serve_waiting();
         }
@@ -455,42 +456,6 @@ impl Drop for QueuedRequest<'_> {
         if let Some(Grant::Lease(lease)) = self.entry.grant.take() {
             lease.finish(Instant::now());
         }
-    }
-}
-
-/// Slot of a connection, one of those that the limits allow. It is freed when the connection ends.
-pub(crate) struct Slot(Rc<Pool>);
-
-impl Slot {
-    fn new(pool: &Rc<Pool>) -> Self {
-        pool.cell().connections.rise();
-        pool.budget.take();
-        Self(Rc::clone(pool))
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.cell().connections.fall();
-        self.0.budget.give_back();
-        self.0.freed();
-    }
-}
-
-/// A connection that is being opened.
-struct Opening(Rc<Pool>);
-
-impl Opening {
-    fn new(pool: &Rc<Pool>) -> Self {
-        pool.opening.set(pool.opening.get() + 1);
-        Self(Rc::clone(pool))
-    }
-}
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        self.0.opening.set(self.0.opening.get().saturating_sub(1));
-        self.0.freed();
     }
 }
 
