@@ -32,6 +32,24 @@ fn an_answer_with_many_cookies_passes() {
 }
 
 #[test]
+fn an_upstream_gets_room_for_many_fields_once_an_answer_had_many() {
+    let many = || Upstream::answering(&format!("HTTP/1.1 200 OK\r\n{}content-length: 0\r\n\r\n", fields(120)));
+    let post = |backsoon: &Backsoon| post(backsoon, "/", 1).status;
+    let came = |upstream: &Upstream| upstream.seen().matches("\r\nhost: ").count();
+    // A POST is not sent twice.
+    let upstream = many();
+    let backsoon = alone(&upstream.url(), "");
+    assert_eq!((post(&backsoon), came(&upstream)), (502, 1));
+    assert_eq!((post(&backsoon), came(&upstream)), (200, 2));
+    // A GET is, once.
+    let upstream = many();
+    let backsoon = alone(&upstream.url(), "");
+    assert_eq!((get(backsoon.address(), "/").status, came(&upstream)), (200, 2));
+    assert_eq!((get(backsoon.address(), "/").status, came(&upstream)), (200, 3));
+    assert_eq!((post(&backsoon), came(&upstream)), (200, 4));
+}
+
+#[test]
 fn a_head_of_an_answer_that_is_too_large_is_502_and_names_its_limit() {
     let filler = "x".repeat(9000);
     let large = format!("HTTP/1.1 200 OK\r\nx: {filler}\r\ncontent-length: 0\r\n\r\n");

@@ -318,6 +318,8 @@ impl UpstreamRequest {
     fn again(&mut self, lease: &Lease, unsent: Unsent) -> Result<Request<RequestBody>, Error> {
         let Unsent { error, request } = unsent;
         self.reuse = Reuse::Fresh;
+        let too_narrow =
+            matches!(error, Error::AnswerHeadFields) && self.pool.answer_fields.exceeded(self.forwarded.limits());
         match request {
             // The upstream closed an idle connection before anything was sent: that is no failure.
             Some(back) if lease.reused || self.pool.http2() => {
@@ -334,7 +336,7 @@ impl UpstreamRequest {
                 self.last = error;
                 Ok(back)
             }
-            None if self.is_repeatable(&error) => {
+            None if too_narrow || self.is_repeatable(lease, &error) => {
                 match self.copy.take().map(|copy| *copy).or_else(|| lease.sent_head()) {
                     Some(copy) => {
                         self.last = error;
@@ -349,8 +351,8 @@ impl UpstreamRequest {
 
     /// Returns true if a request that was sent may be sent again. An HTTP/2 upstream says so itself. Any other must
     /// have closed a connection that it had kept open before, without letting the request time out.
-    fn is_repeatable(&self, error: &Error) -> bool {
-        if self.pool.http2() { error.unprocessed() } else { !matches!(error, Error::FirstByte) }
+    fn is_repeatable(&self, lease: &Lease, error: &Error) -> bool {
+        if self.pool.http2() { error.unprocessed() } else { lease.reused && !matches!(error, Error::FirstByte) }
     }
 
     fn given_up(&self, error: Error) -> Error {
@@ -411,6 +413,7 @@ impl UpstreamRequest {
             upload.answered.set(true);
         }
         self.pool.succeeded();
+        self.pool.answer_fields.note(response.headers().len());
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let checked = if switched && self.hop.upgrade.is_none() {
             Err(Error::BadResponse("the upstream switched protocols unasked"))

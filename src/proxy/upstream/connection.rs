@@ -28,10 +28,12 @@ pub(crate) struct UpstreamConnection {
     abort: RefCell<Option<AbortHandle>>,
     pending: RefCell<Option<PendingResponse>>,
     timed_out: Cell<bool>,
+    /// Fields that it allows an answer.
+    pub(super) fields: usize,
     /// The task that drives the connection has ended.
     ended: Cell<bool>,
     /// The head that was sent, if it may have to be sent again.
-    sent: Rc<SentHead>,
+    pub(super) sent: Rc<SentHead>,
     /// The receiver of the stream when the upstream switches protocols.
     tunnel: RefCell<Option<oneshot::Sender<Switched>>>,
     /// The chunked body of the response that comes.
@@ -59,11 +61,12 @@ pub(crate) struct Switched {
 }
 
 impl UpstreamConnection {
-    pub(super) fn new(sent: Rc<SentHead>) -> Self {
+    pub(super) fn new(sent: Rc<SentHead>, fields: usize) -> Self {
         Self {
             abort: RefCell::default(),
             pending: RefCell::default(),
             timed_out: Cell::new(false),
+            fields,
             ended: Cell::new(false),
             sent,
             tunnel: RefCell::default(),
@@ -157,12 +160,12 @@ impl UpstreamConnection {
     }
 }
 
-/// Returns the settings of connections, with the limits on the heads of answers.
-pub(super) fn builder(limits: &Limits) -> http1::Builder {
+/// Returns the settings of a connection, with the limits on the heads of answers.
+pub(super) fn builder(limits: &Limits, fields: usize) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.max_header_size(limits.upstream_head_size).max_buf_size(limits.upstream_head_size + READ_AHEAD);
-    if limits.upstream_head_fields != HYPER_HEAD_FIELDS {
-        builder.max_headers(limits.upstream_head_fields);
+    if fields != HYPER_HEAD_FIELDS {
+        builder.max_headers(fields);
     }
     builder
 }

@@ -110,7 +110,8 @@ impl Lease {
         }
         let (since, first_byte) = (options.at, options.first_byte);
         let pending = PendingResponse { since, first_byte, upload: options.upload.clone() };
-        connection.expect(pending, options.repeatable && self.reused);
+        let again = self.reused || self.pool.answer_fields.may_exceed();
+        connection.expect(pending, options.repeatable && again);
         Ok(sender.try_send_request(request))
     }
 

@@ -1,6 +1,7 @@
 //! The upstream's side: connections opened, pooled, leased to one request, and avoided when they fail.
 
 pub(crate) mod adaptive_limit;
+pub(crate) mod answer_fields;
 pub(crate) mod budget;
 pub(crate) mod connect;
 pub(crate) mod connection;

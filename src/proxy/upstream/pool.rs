@@ -24,6 +24,7 @@ use crate::proxy::queue::{EntryId, FairQueue, Flow};
 use crate::telemetry::{UpstreamCell, UpstreamMeter};
 
 use super::adaptive_limit::AdaptiveLimit;
+use super::answer_fields::AnswerFields;
 use super::budget::Budget;
 use super::connect::connect;
 use super::connection::{UpstreamConnection, builder, drive};
@@ -41,6 +42,7 @@ pub(crate) struct Pool {
     pub(crate) meter: Arc<UpstreamMeter>,
     worker: usize,
     pub(crate) health: Health,
+    pub(crate) answer_fields: AnswerFields,
     idle: IdleConnections,
     multiplexed: MultiplexedConnections,
     /// Connections that are being opened.
@@ -80,6 +82,7 @@ impl Pool {
             meter,
             worker,
             health: Health::default(),
+            answer_fields: AnswerFields::default(),
             idle: IdleConnections::default(),
             multiplexed: MultiplexedConnections::default(),
             opening: Cell::new(0),
@@ -294,11 +297,10 @@ impl Pool {
             return self.open_multiplexed(limits, slot).await;
         }
         let socket = connect(&self.upstream, self.tls.clone(), &self.lookups, checkout.introduction).await?;
-        let builder = builder(limits);
-        let sent = Rc::new(SentHead::new(limits.upstream_head_size));
-        let io = UpstreamIo::new(socket, Rc::clone(&sent));
-        let (sender, driven) = builder.handshake(io).await.map_err(Error::Broken)?;
-        let connection = Rc::new(UpstreamConnection::new(sent));
+        let (sent, fields) = (SentHead::new(limits.upstream_head_size), self.answer_fields.allowed(limits));
+        let connection = Rc::new(UpstreamConnection::new(Rc::new(sent), fields));
+        let io = UpstreamIo::new(socket, Rc::clone(&connection.sent));
+        let (sender, driven) = builder(limits, fields).handshake(io).await.map_err(Error::Broken)?;
         let task = tokio::task::spawn_local(drive(driven, Rc::clone(&connection), slot));
         connection.driven_by(&task);
         self.cell().connected.increment();
@@ -330,14 +332,15 @@ impl Pool {
         Ok(Lease::opened(self, LeaseKind::Http2 { connection }))
     }
 
-    /// Keeps a connection for the next request, unless a PROXY header has made it one client's.
+    /// Keeps a connection for the next request, unless it is one client's or too narrow for the upstream's answers.
     pub(crate) fn put(
         self: &Rc<Self>,
         sender: http1::SendRequest<RequestBody>,
         connection: Rc<UpstreamConnection>,
         now: Instant,
     ) {
-        if self.closed.get() || self.upstream.proxy_protocol.is_some() || self.is_overgrown() {
+        let suits = self.upstream.proxy_protocol.is_none() && self.answer_fields.suits(connection.fields);
+        if !suits || self.closed.get() || self.is_overgrown() {
             connection.abort();
         } else if !sender.is_closed() {
             self.idle.put(sender, connection, now);
