@@ -37,10 +37,11 @@ impl App {
     }
 
     async fn ask(&self, method: Method, path: &str) -> Response<MaintenanceBody<axum::body::Body>> {
-        let app = service_fn(async |_: Request<()>| {
+        // With an `async` closure here and below, incremental builds of rustc 1.95 fail.
+        let app = service_fn(|_: Request<()>| {
             let mut response = Response::new(axum::body::Body::from("hello"));
             response.headers_mut().insert(ALLOW, http::HeaderValue::from_static("GET"));
-            Ok::<_, Infallible>(response)
+            std::future::ready(Ok::<_, Infallible>(response))
         });
         let request = Request::builder().method(method).uri(path).header("accept", "text/html").body(()).unwrap();
         ServiceBuilder::new().layer(self.layer.clone()).service(app).oneshot(request).await.unwrap()
@@ -124,7 +125,9 @@ async fn a_read_only_app_takes_what_is_allowed_and_nothing_else() {
 async fn an_answer_of_the_layer_has_the_id_that_the_app_gave_or_a_new_one() {
     let app = App::new("[routes]\napp = \"offline\"\n", Hold::default());
     let ask = async |path: &str, given: Option<&str>| {
-        let service = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(axum::body::Body::empty())));
+        let service = service_fn(|_: Request<()>| {
+            std::future::ready(Ok::<_, Infallible>(Response::new(axum::body::Body::empty())))
+        });
         let mut request = Request::get(path);
         if let Some(given) = given {
             request = request.header("x-request-id", given);

@@ -1,11 +1,11 @@
-//! How many fields of an answer the connections to an upstream read.
+//! The number of fields of an answer that the connections to an upstream read.
 
 use std::cell::Cell;
 
 use crate::plan::limits::Limits;
 use crate::proxy::http::HYPER_HEAD_FIELDS;
 
-/// Whether an upstream has answers with more fields than hyper reads without buffers on the heap.
+/// Knowledge whether an upstream has answers with more fields than hyper reads without buffers on the heap.
 ///
 /// hyper fills these buffers for every answer, as long as the limit is. With a thousand fields, a request takes a sixth
 /// more instructions than with a hundred. So connections allow many fields only once an answer has had many.

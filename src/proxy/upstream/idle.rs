@@ -8,9 +8,11 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
 
+use crate::plan::limits::Limits;
+use crate::proxy::error::Error;
 use crate::proxy::io::executor::Local;
 use crate::proxy::io::request_body::RequestBody;
 use crate::proxy::io::socket::Socket;
@@ -188,6 +190,26 @@ impl Drop for LongLived {
     fn drop(&mut self) {
         self.0.set(self.0.get().saturating_sub(1));
     }
+}
+
+/// Begins HTTP/2 on a connection.
+pub(super) async fn multiplexed(
+    socket: Socket,
+    limits: &Limits,
+) -> Result<(http2::SendRequest<RequestBody>, http2::Connection<TokioIo<Socket>, RequestBody, Local>), Error> {
+    let window = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
+    let handshake = http2::Builder::new(Local)
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.h2_ping)
+        .keep_alive_while_idle(false)
+        .initial_stream_window_size(window(limits.h2_stream_window))
+        // The window has room for every stream: data that some clients do not accept must not stop the others.
+        .initial_connection_window_size(window(limits.h2_stream_window.saturating_mul(MOST_STREAMS)))
+        .max_header_list_size(window(limits.upstream_head_size))
+        // Only one stream until the upstream has said how many it allows: it would refuse the others.
+        .initial_max_send_streams(1)
+        .handshake(TokioIo::new(socket));
+    handshake.await.map_err(Error::Broken)
 }
 
 /// Drives an HTTP/2 connection to its end. hyper tells its requests how it ended.

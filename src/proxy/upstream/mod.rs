@@ -9,4 +9,3 @@ pub(crate) mod health;
 pub(crate) mod idle;
 pub(crate) mod lease;
 pub(crate) mod pool;
-pub(crate) mod slot;

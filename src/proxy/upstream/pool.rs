@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::client::conn::http1;
 use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -17,7 +16,6 @@ use crate::plan::config::Upstream;
 use crate::plan::limits::Limits;
 use crate::proxy::error::Error;
 use crate::proxy::io::client::Activity;
-use crate::proxy::io::executor::Local;
 use crate::proxy::io::request_body::{Ahead, RequestBody};
 use crate::proxy::io::upstream::{SentHead, UpstreamIo};
 use crate::proxy::queue::{EntryId, FairQueue, Flow};
@@ -31,9 +29,9 @@ use super::connection::{UpstreamConnection, builder, drive};
 use super::health::Health;
 use super::idle::{
     IdleConnections, LongLived, MOST_STREAMS, Multiplexed, MultiplexedConnections, Reuse, drive_multiplexed,
+    multiplexed,
 };
 use super::lease::{Lease, LeaseKind};
-use super::slot::{Opening, Slot};
 
 /// One worker's connections to one upstream.
 pub(crate) struct Pool {
@@ -46,7 +44,7 @@ pub(crate) struct Pool {
     idle: IdleConnections,
     multiplexed: MultiplexedConnections,
     /// Connections that are being opened.
-    pub(super) opening: Cell<usize>,
+    opening: Cell<usize>,
     /// Connections that carry a tunnel or a stream of events.
     long_lived: Rc<Cell<usize>>,
     /// Requests that were sent ahead of their body.
@@ -269,7 +267,7 @@ impl Pool {
     }
 
     /// Serves the waiting requests, if any, after a connection may have become free.
-    pub(super) fn freed(self: &Rc<Self>) {
+    fn freed(self: &Rc<Self>) {
         if self.waiting() > 0 {
             self.serve_waiting();
         }
@@ -310,19 +308,7 @@ impl Pool {
 
     async fn open_multiplexed(self: &Rc<Self>, limits: &Limits, slot: Slot) -> Result<Lease, Error> {
         let socket = connect(&self.upstream, self.tls.clone(), &self.lookups, None).await?;
-        let window = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
-        let handshake = http2::Builder::new(Local)
-            .timer(TokioTimer::new())
-            .keep_alive_interval(limits.h2_ping)
-            .keep_alive_while_idle(false)
-            .initial_stream_window_size(window(limits.h2_stream_window))
-            // The window has room for every stream: data that some clients do not accept must not stop the others.
-            .initial_connection_window_size(window(limits.h2_stream_window.saturating_mul(MOST_STREAMS)))
-            .max_header_list_size(window(limits.upstream_head_size))
-            // Only one stream until the upstream has said how many it allows: it would refuse the others.
-            .initial_max_send_streams(1)
-            .handshake(TokioIo::new(socket));
-        let (sender, driven) = handshake.await.map_err(Error::Broken)?;
+        let (sender, driven) = multiplexed(socket, limits).await?;
         let connection = Rc::new(Multiplexed::new(sender));
         tokio::task::spawn_local(drive_multiplexed(driven, Rc::downgrade(&connection), slot));
         self.cell().connected.increment();
@@ -459,6 +445,42 @@ impl Drop for QueuedRequest<'_> {
         if let Some(Grant::Lease(lease)) = self.entry.grant.take() {
             lease.finish(Instant::now());
         }
+    }
+}
+
+/// Slot of a connection, one of those that the limits allow. It is freed when the connection ends.
+pub(crate) struct Slot(Rc<Pool>);
+
+impl Slot {
+    fn new(pool: &Rc<Pool>) -> Self {
+        pool.cell().connections.rise();
+        pool.budget.take();
+        Self(Rc::clone(pool))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.cell().connections.fall();
+        self.0.budget.give_back();
+        self.0.freed();
+    }
+}
+
+/// A connection that is being opened.
+struct Opening(Rc<Pool>);
+
+impl Opening {
+    fn new(pool: &Rc<Pool>) -> Self {
+        pool.opening.set(pool.opening.get() + 1);
+        Self(Rc::clone(pool))
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.opening.set(self.0.opening.get().saturating_sub(1));
+        self.0.freed();
     }
 }
 
