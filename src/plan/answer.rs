@@ -31,8 +31,9 @@ pub(crate) struct AnswerContext<'q> {
     pub cors: Option<&'q Origins>,
 }
 
-/// Adds the fields of a page's answer: the marker, the time to come back, and the origins that may read it. Returns the
-/// seconds of that time. `random` returns a number from 1 up to the one it is given.
+/// Adds the fields of a page's answer: the marker, the time to come back, that a request with any method may do so, and
+/// the origins that may read it. Returns the seconds of that time. `random` returns a number from 1 up to the one it is
+/// given.
 pub(crate) fn add_fields(
     answer: &mut HeaderMap,
     status: StatusCode,
@@ -47,6 +48,7 @@ pub(crate) fn add_fields(
         answer.insert(GRPC_PUSHBACK, pushback(seconds).into());
     } else if status == StatusCode::SERVICE_UNAVAILABLE {
         answer.insert(RETRY_AFTER, seconds.into());
+        answer.insert(SHOULD_RETRY, TRUE);
     }
     if let Some(origin) = context.headers.get(ORIGIN) {
         allow(origin, context, answer);
@@ -70,6 +72,16 @@ pub(crate) fn with_retry_after(body: &Bytes, variant: Variant, seconds: u64) -> 
         return None;
     }
     Some([body.get(..from)?, seconds.to_string().as_bytes(), body.get(from + digits..)?].concat().into())
+}
+
+/// Takes the promise that no upstream has got the request out of an answer: its fields, and its body if it is not
+/// compressed.
+pub(crate) fn without_promise(answer: &mut HeaderMap, body: &Bytes) -> Option<Bytes> {
+    answer.remove(SHOULD_RETRY);
+    [b"\"processed\":false,".as_slice(), b"<processed>false</processed>"].into_iter().find_map(|member| {
+        let from = memchr::memmem::find(body, member)?;
+        Some([body.get(..from)?, body.get(from + member.len()..)?].concat().into())
+    })
 }
 
 /// Returns the variant in which the body can say when to come back: it is not compressed.
@@ -112,7 +124,7 @@ pub(crate) fn add_reload(
 ) {
     let asks = *method == Method::GET && headers.contains_key(HX_REQUEST);
     if asks && headers.get(HX_CURRENT_URL).is_some_and(|url| leads_to(url, snapshot, route)) {
-        answer.insert(HX_REFRESH, HeaderValue::from_static("true"));
+        answer.insert(HX_REFRESH, TRUE);
     }
 }
 
@@ -175,6 +187,11 @@ fn retry_after(closure: &Closure, elapsed: Duration, random: impl Fn(u64) -> u64
 /// Field `Proxy-Status` (RFC 9209).
 pub(crate) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
+/// Field by which generated clients of APIs send any request again: the proxy promises that no upstream has got it. It
+/// overrides their rules for methods.
+pub(crate) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+pub(crate) const TRUE: HeaderValue = HeaderValue::from_static("true");
+
 /// Field that tells of a route's maintenance in forwarded responses: a structured field (RFC 9651) of this project.
 pub(crate) const MAINTENANCE_FIELD: HeaderName = HeaderName::from_static("maintenance");
 
@@ -184,8 +201,7 @@ const MAINTENANCE: HeaderValue =
     HeaderValue::from_static("backsoon; error=proxy_internal_response; details=\"maintenance\"");
 
 /// Fields that a script of another origin may read.
-const EXPOSED: &str =
-    "retry-after, proxy-status, x-request-id, hx-refresh, grpc-status, grpc-message, grpc-status-details-bin";
+const EXPOSED: &str = "retry-after, x-should-retry, proxy-status, x-request-id, hx-refresh, grpc-status, grpc-message, grpc-status-details-bin";
 
 /// Fields of htmx (<https://htmx.org/reference/#headers>).
 const HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");

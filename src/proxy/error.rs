@@ -193,6 +193,12 @@ impl Error {
         if odd || refused { Self::OddAnswer(error) } else { Self::Broken(error) }
     }
 
+    /// Returns true if it is certain that no upstream has got the request, of which the last attempt failed by this error.
+    /// A request that is sent again after it had left is a safe one, and may come another time anyhow.
+    pub(crate) fn never_arrived(&self) -> bool {
+        self.never_left() || self.unprocessed() || matches!(self, Self::NoUpstream)
+    }
+
     /// Returns true if another upstream may be tried, since the request never left.
     pub(crate) fn never_left(&self) -> bool {
         matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::NoConnection | Self::QueueFull)

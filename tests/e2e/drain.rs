@@ -295,6 +295,8 @@ fn who_got_no_answer_in_the_drain_time_gets_the_page() {
         assert!(answer.field("proxy-status").is_some_and(|field| field.contains("details=\"maintenance\"")));
         assert!(answer.field("retry-after").is_some(), "{}", answer.head);
         assert!(answer.field("content-type").unwrap().starts_with(content_type), "{}", answer.head);
+        let promise = answer.field("x-should-retry").is_some() || answer.body.contains("processed");
+        assert!(!promise, "the upstream had the request: {}", answer.head);
         assert!(ended(&mut connection.stream), "the upstream sees that nobody waits any more");
     }
     assert_eq!(cut(&backsoon), 2.0);

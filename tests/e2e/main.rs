@@ -68,6 +68,7 @@ mod pause;
 mod planned;
 mod planning;
 mod portioned;
+mod processed;
 mod proxy_protocol;
 mod publish;
 mod push_forms;

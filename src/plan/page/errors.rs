@@ -137,7 +137,8 @@ impl ErrorView {
     /// Returns the problem document (RFC 9457), with a newline at its end.
     pub(super) fn problem(&self) -> String {
         let Self { r#type, status, title, message, sent, .. } = self;
-        let problem = Problem { r#type, title, status: *status, detail: message.join(" "), sent };
+        let processed = (*sent == Fate::Unsent.as_str()).then_some(false);
+        let problem = Problem { r#type, title, status: *status, detail: message.join(" "), sent, processed };
         // Serializing numbers and texts cannot fail.
         let mut json = serde_json::to_string(&problem).unwrap_or_default();
         json.push('\n');
@@ -197,6 +198,9 @@ struct Problem<'v> {
     status: u16,
     detail: String,
     sent: &'static str,
+    /// False if no upstream has got the request; absent if that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processed: Option<bool>,
 }
 
 /// Returns the type of a problem, which programs may compare. `docs/responses.md` lists them.

@@ -23,6 +23,8 @@ struct Problem<'f> {
     #[serde(skip_serializing_if = "is_false")]
     problem: bool,
     retry_after: u64,
+    /// False: no upstream has got the request. The answer to one that was cut is without this.
+    processed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'f str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,6 +147,7 @@ pub(super) fn problem(model: &PageModel, version: u64, words: Wording<'_>) -> St
         phase: content.phase.as_str(),
         problem: content.trouble == Trouble::Found,
         retry_after: model.retry_after(),
+        processed: false,
         reference: content.id.as_deref(),
         summary: content.summary.as_ref().map(own),
         label: content.label.as_ref().map(own),
@@ -243,7 +246,7 @@ fn fault_detail(model: &PageModel, words: Wording<'_>) -> String {
     let after = model.retry_after();
     format!(
         "<problem xmlns=\"urn:ietf:rfc:7807\"><type>{PROBLEM_TYPE}</type><title>{title}</title><status>503</status>\
-         <detail>{detail}</detail><retry_after>{after}</retry_after>{until}</problem>"
+         <detail>{detail}</detail><retry_after>{after}</retry_after><processed>false</processed>{until}</problem>"
     )
 }
 

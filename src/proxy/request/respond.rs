@@ -11,7 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use crate::live::Generation;
 use crate::plan::accept::Coding;
 use crate::plan::answer::{
-    AnswerContext, MAINTENANCE_FIELD, PROXY_STATUS, add_fields, add_reload, timed, with_retry_after,
+    AnswerContext, MAINTENANCE_FIELD, PROXY_STATUS, SHOULD_RETRY, TRUE, add_fields, add_reload, timed,
+    with_retry_after, without_promise,
 };
 use crate::plan::banner::BannerForm;
 use crate::plan::config::{Fixed, Lasts, RouteConfig};
@@ -65,7 +66,20 @@ pub(crate) fn drained_page(closure: &Closure, live: &Generation, context: &Respo
     let answer = AnswerContext { headers, elapsed, variant, cors };
     let seconds = add_fields(response.headers_mut(), rendered.status, closure, answer, |most| fastrand::u64(1..=most));
     set_time(&mut response, rendered, variant, seconds, context);
+    forget_promise(&mut response);
     response
+}
+
+/// Takes the promise that no upstream has got the request out of an answer.
+fn forget_promise(response: &mut Response<Body>) {
+    let whole = match response.body() {
+        Body::Full(body) => body.clone(),
+        Body::Empty | Body::Watch(_) | Body::Upstream(_) => Bytes::new(),
+    };
+    if let Some(body) = without_promise(response.headers_mut(), &whole) {
+        response.headers_mut().insert(CONTENT_LENGTH, body.len().into());
+        *response.body_mut() = Body::Full(body);
+    }
 }
 
 /// Puts the seconds of `Retry-After` into the body, if this variant says them.
@@ -328,6 +342,9 @@ pub(crate) fn error(error: &Error, page: Option<&Rendered>, context: &ResponseCo
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::try_from(format!("backsoon; error={}", error.proxy_status())) {
         headers.insert(PROXY_STATUS, value);
+    }
+    if error.never_arrived() {
+        headers.insert(SHOULD_RETRY, TRUE);
     }
     match error {
         Error::Method => drop(headers.insert(ALLOW, HeaderValue::from_static(METHODS))),

@@ -78,7 +78,7 @@ impl ResponseContext {
     pub(super) fn fate(&self, error: &Error) -> Fate {
         match self.asks {
             Asks::Get | Asks::Head => Fate::Nothing,
-            Asks::Otherwise if error.never_left() || error.unprocessed() => Fate::Unsent,
+            Asks::Otherwise if error.never_arrived() => Fate::Unsent,
             Asks::Otherwise => Fate::Unknown,
         }
     }
