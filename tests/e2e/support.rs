@@ -203,10 +203,33 @@ impl Backsoon {
 
     /// Returns the resident memory that the process has allocated, in KiB. Pages of its program do not count: the first
     /// run of the code loads a dozen megabytes of them in a debug build.
+    ///
+    /// The thread that finishes pages behind their publication is waited for: what it takes is not the requests'.
     pub fn resident(&self) -> u64 {
+        let mut before = None;
+        wait("the pages to be finished", || {
+            let now = self.finishing();
+            let rests = now.is_some() && before == now;
+            before = now;
+            rests
+        });
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
         line.trim().trim_end_matches(" kB").trim().parse().unwrap()
+    }
+
+    /// Returns the processor time of the thread that finishes pages, 0 if there is none; `None` if it works.
+    fn finishing(&self) -> Option<u64> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().flatten();
+        let read = |thread: &std::path::Path, name: &str| std::fs::read_to_string(thread.join(name)).unwrap_or_default();
+        let mut time = 0;
+        for thread in threads.map(|thread| thread.path()).filter(|thread| read(thread, "comm") == "finisher\n") {
+            if !read(&thread, "stat").contains(") S ") {
+                return None;
+            }
+            time += read(&thread, "schedstat").split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0);
+        }
+        Some(time)
     }
 
     /// Returns how often the process's threads have gone to sleep.
