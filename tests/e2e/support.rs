@@ -221,7 +221,8 @@ impl Backsoon {
     /// Returns the processor time of the thread that finishes pages, 0 if there is none; `None` if it works.
     fn finishing(&self) -> Option<u64> {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().flatten();
-        let read = |thread: &std::path::Path, name: &str| std::fs::read_to_string(thread.join(name)).unwrap_or_default();
+        let read =
+            |thread: &std::path::Path, name: &str| std::fs::read_to_string(thread.join(name)).unwrap_or_default();
         let mut time = 0;
         for thread in threads.map(|thread| thread.path()).filter(|thread| read(thread, "comm") == "finisher\n") {
             if !read(&thread, "stat").contains(") S ") {
