@@ -13,6 +13,7 @@ mod read;
 
 pub(crate) mod color;
 pub(crate) mod etag;
+pub(crate) mod marks;
 pub(crate) mod methods;
 pub(crate) mod mode;
 pub mod path;

@@ -251,10 +251,14 @@ pub fn token(query: Option<&str>) -> &str {
 
 /// Returns a `Cookie` field without the proxy's own cookies; `None` if it has none of them.
 pub fn without_own(line: &[u8]) -> Option<Vec<u8>> {
-    let is_own = |pair: &&[u8]| is_own_cookie(pair);
+    without(line, is_own_cookie)
+}
+
+/// Returns a `Cookie` field without some of its pairs; `None` if it has none of them.
+pub(crate) fn without(line: &[u8], is_out: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
     let pairs = || line.split(|&byte| byte == b';');
-    pairs().any(|pair| is_own(&pair)).then(|| {
-        let left: Vec<&[u8]> = pairs().filter(|pair| !is_own(pair)).collect();
+    pairs().any(&is_out).then(|| {
+        let left: Vec<&[u8]> = pairs().filter(|pair| !is_out(pair)).collect();
         left.join(&b';').trim_ascii_start().to_vec()
     })
 }

@@ -19,9 +19,10 @@ use super::flags::{Mode, Target, Withdrawn};
 use super::lifecycle::RouteState;
 pub use super::lifecycle::{Phase, Source, Transition};
 use super::limits::Limits;
+pub use super::marks::Marks;
 use super::page::{Look, Page, PageModel, Rendered, Renderer, Variant};
 use super::path::Prefix;
-pub use super::portion::{Portion, Portions};
+pub use super::portion::{Keeping, Portion, Portions};
 pub use super::table::Table;
 pub use super::wave::Wave;
 

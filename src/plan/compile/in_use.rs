@@ -1,11 +1,12 @@
 //! Choice of the upstreams that a route uses: all but those that fail their checks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::super::config::{RouteConfig, Upstream};
+use super::super::config::{RouteConfig, Sticky, Upstream};
 use super::super::flags::{self, Flags, Mode, Withdrawn};
 use super::super::lifecycle::{Observed, Phase, left_out};
-use super::super::snapshot::{LeftOut, Portion, Portions, Route, Snapshot};
+use super::super::snapshot::{Keeping, LeftOut, Portion, Portions, Route, Snapshot};
 use super::Inputs;
 
 /// Upstreams that fail their checks.
@@ -31,7 +32,12 @@ pub(super) fn choice(inputs: &Inputs<'_>, config: &RouteConfig, upstreams: &Arc<
     let left = left(upstreams, &withdrawn);
     let outs = outs(inputs, config, &left, list);
     let in_use = in_use(&left, &outs.left_out);
-    Choice { portions: portions(config, upstreams, &in_use), withdrawn, outs, in_use }
+    let drained = || drained(inputs, config, &withdrawn, list);
+    let mut portions = portions(config, upstreams, &in_use, drained);
+    if let Some(portions) = &mut portions {
+        grow(inputs, config, portions, |place| list.get(*in_use.get(place)?));
+    }
+    Choice { portions, withdrawn, outs, in_use }
 }
 
 /// Returns the upstreams of a route that the flag file takes out.
@@ -44,15 +50,68 @@ fn withdrawn(flags: &Flags, config: &RouteConfig, upstreams: &[usize]) -> Vec<(u
     all.filter_map(|(index, named)| Some((*index, flags::withdrawn(&flags.upstreams, named)?))).collect()
 }
 
-/// Returns the portions of the upstreams in use. `upstreams` are all of the route, in the order of its shares.
-fn portions(config: &RouteConfig, upstreams: &[usize], in_use: &[usize]) -> Option<Portions> {
+/// Returns the portions of the upstreams in use. `upstreams` are all of the route, in the order of its shares. `drained`
+/// returns those that clients still keep to.
+fn portions(
+    config: &RouteConfig,
+    upstreams: &[usize],
+    in_use: &[usize],
+    drained: impl FnOnce() -> Vec<usize>,
+) -> Option<Portions> {
     let balance = config.balance.as_ref()?;
     let portion = |index: &usize| {
         let place = upstreams.iter().position(|own| own == index)?;
         let (share, upstream) = (balance.shares.get(place)?, config.upstreams.get(place)?);
-        Some(Portion::new(share.weight, share.backup, &upstream.to_string()))
+        Some(Portion::new(share, place, &upstream.to_string()))
     };
-    Some(Portions { each: in_use.iter().filter_map(portion).collect(), sticky: balance.sticky.is_some() })
+    let sticky = balance.sticky.as_ref().map(|sticky| match sticky {
+        Sticky::Address => Keeping::Address,
+        Sticky::Cookie(marks) => {
+            let drained = drained().into_iter().filter_map(|index| Some((index, portion(&index)?)));
+            Keeping::Cookie { marks: Arc::clone(marks), drained: drained.collect() }
+        }
+    });
+    let each = in_use.iter().filter_map(portion).collect();
+    Some(Portions { each, sticky, slow_start: balance.slow_start })
+}
+
+/// Notes for how long upstreams have been in use that are not used since the start. `upstream` returns that of a portion.
+fn grow<'l>(
+    inputs: &Inputs<'_>,
+    config: &RouteConfig,
+    portions: &mut Portions,
+    upstream: impl Fn(usize) -> Option<&'l Upstream>,
+) {
+    let (Some(slow_start), Some(live)) = (portions.slow_start, inputs.previous) else { return };
+    // A route that is new has no upstream that others could relieve.
+    let Some(before) = live.route(&config.name) else { return };
+    let passed = Duration::try_from(inputs.now.duration_since(live.compiled)).unwrap_or_default();
+    let used =
+        |upstream: &Upstream| match before.in_use.iter().position(|own| live.upstreams.get(*own) == Some(upstream)) {
+            None => Some(Duration::ZERO),
+            Some(place) => before.portions.as_ref()?.each.get(place)?.used.map(|used| used.saturating_add(passed)),
+        };
+    let grown = portions
+        .each
+        .iter()
+        .enumerate()
+        .map(|(place, portion)| portion.used_for(upstream(place).and_then(used).filter(|used| *used < slow_start)));
+    portions.each = grown.collect();
+}
+
+/// Returns the upstreams that drain, as far as they pass their checks: the clients that have their marks stay.
+fn drained(
+    inputs: &Inputs<'_>,
+    config: &RouteConfig,
+    withdrawn: &[(usize, Withdrawn)],
+    list: &[Upstream],
+) -> Vec<usize> {
+    let observed = inputs.known.observed.get(&config.name);
+    let fails = |upstream: &Upstream| {
+        observed.is_some_and(|observed| observed.unwell.iter().any(|unwell| unwell.upstream == *upstream))
+    };
+    let drains = withdrawn.iter().filter(|(_, how)| *how == Withdrawn::Drain).map(|(index, _)| *index);
+    drains.filter(|index| !list.get(*index).is_some_and(fails)).collect()
 }
 
 /// Returns the upstreams that the flag file leaves.

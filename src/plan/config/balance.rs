@@ -1,6 +1,7 @@
 //! Balance of a route's upstreams: their weights, who is a backup, and whether a client keeps to one. The parser of both.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use toml::de::DeValue;
 
@@ -8,6 +9,7 @@ use super::super::keys;
 use super::super::problem::quoted;
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
 use super::Upstream;
+use super::sticky::{self, Sticky, Written};
 
 /// Balance of upstreams that are not all alike, or that clients keep to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub struct Balance {
     pub shares: Vec<Share>,
     /// Rule by which a client keeps to an upstream.
     pub sticky: Option<Sticky>,
+    /// Time in which the share of an upstream grows that comes back or is new.
+    pub slow_start: Option<Duration>,
 }
 
 /// Share of one upstream.
@@ -27,13 +31,6 @@ pub struct Share {
     pub backup: bool,
     /// Name of the upstream in the flag file, besides its address.
     pub name: Option<String>,
-}
-
-/// Rule by which a client keeps to an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sticky {
-    /// By the client's address.
-    Address,
 }
 
 impl Default for Share {
@@ -100,12 +97,20 @@ pub(super) fn distinct(entries: Vec<Entry>, report: &mut Report<'_>) -> Vec<Entr
     kept
 }
 
-/// Returns the balance of these shares; `None` if all are alike, and no client keeps to one.
-pub(super) fn balance(shares: Vec<Share>, sticky: Option<Sticky>) -> Option<Balance> {
+/// Returns the balance of these shares; `None` if all are alike at all times, and no client keeps to one.
+pub(super) fn balance(
+    upstreams: &[Upstream],
+    shares: Vec<Share>,
+    sticky: Option<Written>,
+    slow_start: Option<Duration>,
+) -> Option<Balance> {
     let alike = shares.iter().all(|share| *share == Share::default());
-    (!alike || sticky.is_some()).then_some(Balance { shares, sticky })
+    // With one upstream there is nothing to choose.
+    let sticky = sticky.filter(|_| upstreams.len() > 1).map(|written| sticky::rule(written, upstreams, &shares));
+    let slow_start = slow_start.filter(|_| upstreams.len() > 1);
+    let is_plain = alike && sticky.is_none() && slow_start.is_none();
+    (!is_plain).then_some(Balance { shares, sticky, slow_start })
 }
 
-pub(super) const STICKY: [(&str, Sticky); 1] = [("address", Sticky::Address)];
 const MOST_WEIGHT: u64 = 1000;
 const LONGEST_NAME: usize = 64;

@@ -21,7 +21,9 @@ use super::{
     Exception, FieldChanges, Fixed, HostPattern, ProxyVersion, Redirect, RouteConfig, Share, Trust, Upstream,
     UpstreamAddress, WellKnown,
 };
-use super::{address, balance, errors, fields, policy, redirect, rewrite, socket, switch, template, tls, values};
+use super::{
+    address, balance, errors, fields, policy, redirect, rewrite, socket, sticky, switch, template, tls, values,
+};
 
 /// The listener, the host and the path that a route claims, where it names them.
 type Claim = (Option<String>, Option<HostPattern>, Prefix);
@@ -53,7 +55,8 @@ pub(super) fn route<'d>(
     if redirects {
         refuse_beside_redirect(&section, report);
     }
-    let sticky = section.take("sticky").and_then(|value| value.choice(&balance::STICKY, report));
+    let sticky = section.take("sticky").and_then(|value| sticky::sticky(&value, &places.paths, report));
+    let slow_start = section.take("slow_start").and_then(|value| values::duration(&value, report));
     let keep_host = section.take("keep_host").and_then(|value| value.boolean(report));
     let (request, response) = changes(&mut section, keep_host, inherited, report);
     let rewrite = rewrite::rewrite(strip, section.take("rewrite_answers").as_ref(), &upstreams.list, report);
@@ -68,6 +71,7 @@ pub(super) fn route<'d>(
     let policy = policy::policy(&mut section, upstreams.list.len(), report);
     section.finish(report, |key, inner| hint(value.key, key, inner));
     owners.claim(value.key, &value.key_span, &places, report);
+    let balance = balance::balance(&upstreams.list, upstreams.shares, sticky, slow_start).map(Arc::new);
     Some(RouteConfig {
         name: valid?.to_owned(),
         hosts: places.hosts.into_iter().map(|(host, _)| host).collect(),
@@ -86,7 +90,7 @@ pub(super) fn route<'d>(
         errors: errors.unwrap_or_else(|| inherited.errors.clone()),
         page: None,
         template,
-        balance: balance::balance(upstreams.shares, sticky).map(Arc::new),
+        balance,
         switch,
         policy,
     })
@@ -458,13 +462,14 @@ const LONGEST_NAME: usize = 64;
 /// Hosts, or paths, of one route.
 const MOST_PLACES: usize = 256;
 /// Keys about the upstreams of a route.
-const OF_UPSTREAMS: [&str; 14] = [
+const OF_UPSTREAMS: [&str; 15] = [
     "strip_prefix",
     "http2",
     "ca",
     "client_cert",
     "proxy_protocol",
     "sticky",
+    "slow_start",
     "keep_host",
     "request",
     "rewrite_answers",

@@ -41,6 +41,9 @@ pub(in crate::plan) const MODE: Pattern = Pattern::new("octal digits", "0660", r
 pub(in crate::plan) const ACCOUNT: Pattern = Pattern::new("name or number", "0", r"^[^\s:-][^\s:]*$");
 pub(in crate::plan) const LISTENER_NAME: Pattern =
     Pattern::new("name of a listener", "internal", r"^[A-Za-z0-9_.-]{1,64}$");
+pub(in crate::plan) const COOKIE_NAME: Pattern =
+    Pattern::new("name of a cookie", "app-server", r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$");
+pub(in crate::plan) const COOKIE_PATH: Pattern = Pattern::new("path", "/app", r"^/[A-Za-z0-9/._~-]*$");
 pub(in crate::plan) const HTTPS: Pattern = Pattern::new("`https` or `https:PORT`", "https", r"^https(:[0-9]{1,5})?$");
 pub(in crate::plan) const URL: Pattern =
     Pattern::new("URL", "https://example.com", r"^[Hh][Tt][Tt][Pp][Ss]?://[^/@?#\s]+[^\s]*$");

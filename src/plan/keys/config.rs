@@ -19,6 +19,7 @@ use super::page::PAGE;
 use super::redirect::ROUTE_REDIRECT;
 use super::route_page::ROUTE_PAGE;
 use super::status::STATUS;
+use super::sticky::STICKY;
 use super::switch::SWITCH;
 use super::times::{RETRY_TIME, ROUTE_TIME};
 use super::tls::CERTIFICATE;
@@ -227,9 +228,15 @@ pub static ROUTE: Table = Table {
         ),
         Key::new(
             "sticky",
-            Form::Choice(&["address"]),
+            Form::Either(&[Form::Choice(&["address", "cookie"]), Form::Table(&STICKY)]),
             Absent::Means("any upstream"),
-            "Keeps a client to one upstream, by its address. Clients of one that is out go to others meanwhile.",
+            "Keeps a client to one upstream, by its address or by a cookie. Clients of one that is out go to others.",
+        ),
+        Key::new(
+            "slow_start",
+            ROUTE_TIME,
+            Absent::Means("none"),
+            "Time in which the share of an upstream that comes back, or is new, grows to the whole.",
         ),
         Key::new(
             "keep_host",

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use crate::plan::client::{self, Client, Origin, X_FORWARDED_FOR};
 use crate::plan::config::TrustedProxies;
 use crate::plan::pass;
+use crate::plan::snapshot::Marks;
 
 use super::fields::{Field, Fields};
 use super::spoofable;
@@ -292,14 +293,25 @@ pub(crate) fn plain_length(digits: &[u8]) -> &[u8] {
 
 /// Removes the proxy's own cookies: no upstream may see what is signed with a secret, whichever route it serves.
 pub(crate) fn strip_own_cookies(headers: &mut HeaderMap, fields: Fields) {
-    let has_own = |line: &HeaderValue| pass::without_own(line.as_bytes()).is_some();
-    if !fields.has(Field::Cookie) || !headers.get_all(COOKIE).iter().any(has_own) {
+    strip_cookies(headers, fields, pass::without_own);
+}
+
+/// Removes the cookie that marks an upstream: it tells the app nothing, and would be in its logs.
+#[cold]
+pub(crate) fn strip_marks(headers: &mut HeaderMap, fields: Fields, marks: &Marks) {
+    strip_cookies(headers, fields, |line| pass::without(line, |pair| marks.is(pair)));
+}
+
+/// Removes cookies. `without` returns a line without them, and `None` if it has none.
+fn strip_cookies(headers: &mut HeaderMap, fields: Fields, without: impl Fn(&[u8]) -> Option<Vec<u8>>) {
+    let has_one = |line: &HeaderValue| without(line.as_bytes()).is_some();
+    if !fields.has(Field::Cookie) || !headers.get_all(COOKIE).iter().any(has_one) {
         return;
     }
     let lines: Vec<HeaderValue> = headers.get_all(COOKIE).iter().cloned().collect();
     headers.remove(COOKIE);
     for line in lines {
-        let left = match pass::without_own(line.as_bytes()) {
+        let left = match without(line.as_bytes()) {
             Some(left) if left.is_empty() => continue,
             Some(left) => HeaderValue::from_bytes(&left).ok(),
             None => Some(line),

@@ -22,9 +22,10 @@ use crate::proxy::in_flight::{InFlight, Interruption, Kind};
 use crate::proxy::io::request_body::RequestBody;
 use crate::proxy::io::upload::Upload;
 use crate::proxy::relief;
+use crate::proxy::upstream::checkout::Checkout;
 use crate::proxy::upstream::idle::Reuse;
 use crate::proxy::upstream::lease::{Lease, Received, SendOptions, Unsent};
-use crate::proxy::upstream::pool::{Checkout, Pool};
+use crate::proxy::upstream::pool::Pool;
 
 use super::arrival::{clean, kind};
 use super::balance::Candidates;
@@ -122,8 +123,7 @@ pub(crate) fn start(
     if prepare::is_too_large(forwarded.limits(), &request) {
         return forwarded.unsent(Error::BodyTooLarge, request);
     }
-    let client = || exchange.client(request.headers());
-    let mut candidates = Candidates::new(&exchange.record.worker, &exchange.generation, forwarded.route(), client);
+    let mut candidates = Candidates::new(exchange, forwarded.route(), request.headers());
     let Some(pool) = candidates.next() else {
         return forwarded.unsent(Error::NoUpstream, request);
     };
@@ -449,6 +449,9 @@ impl UpstreamRequest {
         }
         if !fields.has(Field::RequestId) {
             response.headers_mut().insert(X_REQUEST_ID, context.id);
+        }
+        if page.is_none() {
+            self.candidates.mark(response.headers_mut());
         }
         if switched {
             let protocol = protocol.or(self.hop.upgrade).unwrap_or(WEBSOCKET);

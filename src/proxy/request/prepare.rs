@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use crate::net;
 use crate::plan::config::{RouteConfig, Upstream};
 use crate::plan::limits::Limits;
-use crate::plan::snapshot::Route;
+use crate::plan::snapshot::{Portions, Route};
 use crate::proxy::http::fields::Field;
 use crate::proxy::http::headers::{self, HopByHop, X_REQUEST_ID};
 use crate::proxy::http::trace;
@@ -71,6 +71,9 @@ pub(super) fn request(
     }
     if exchange.generation.snapshot.sets_cookies {
         headers::strip_own_cookies(headers, exchange.fields);
+    }
+    if let Some(marks) = route.portions.as_ref().and_then(Portions::marks) {
+        headers::strip_marks(headers, exchange.fields, marks);
     }
     headers.reserve(MOST_ADDED);
     let peer = &exchange.record.connection.peer;

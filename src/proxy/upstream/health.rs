@@ -15,12 +15,19 @@ pub(crate) struct Health {
     /// The number of ejections without a success between.
     ejections: Cell<u32>,
     until: Cell<Option<Instant>>,
+    /// The end of the last ejection.
+    back: Cell<Option<Instant>>,
 }
 
 impl Health {
     /// Returns true if the upstream is to be avoided now.
     pub(crate) fn ejected(&self, now: Instant) -> bool {
         self.until.get().is_some_and(|until| now < until)
+    }
+
+    /// Returns how long ago the last ejection ended; `None` if there was none.
+    pub(crate) fn back_for(&self, now: Instant) -> Option<Duration> {
+        self.back.get().map(|back| now.saturating_duration_since(back))
     }
 
     /// Brings the gauge up to date: the time may have passed without a request.
@@ -32,6 +39,7 @@ impl Health {
     pub(crate) fn succeeded(&self, name: &str, cell: &UpstreamCell) {
         if self.ejections.get() != 0 {
             tracing::info!(upstream = name, "the upstream answers again");
+            self.back.set(self.until.get().map(|until| until.min(Instant::now())));
         }
         if self.failures.get() != 0 || self.ejections.get() != 0 {
             self.failures.set(0);
@@ -50,6 +58,7 @@ impl Health {
             let doubled = FIRST_EJECTION.saturating_mul(1 << self.ejections.get().min(MOST_DOUBLINGS));
             let time = doubled.min(LONGEST_EJECTION).mul_f64(1.0 + fastrand::f64() / 4.0);
             self.until.set(Some(now + time));
+            self.back.set(Some(now + time));
             self.ejections.set(self.ejections.get().saturating_add(1));
             self.failures.set(0);
             cell.ejected.set(1);

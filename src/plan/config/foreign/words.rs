@@ -88,7 +88,13 @@ pub(super) static WORDS: &[(&str, Answer)] = &[
     ),
     ("exclude except exclude_paths skip_paths bypass_paths excluded_paths", Key(&ROUTE, "always_open")),
     ("bypass_header bypass_ips bypass_token bypass_cookie allowed_ips", Key(&ROUTE, "bypass")),
-    ("slow_start slowstart gradual canary_percent warmup", Key(&ROUTE, "ramp")),
+    ("gradual canary_percent", Key(&ROUTE, "ramp")),
+    (
+        "dns_refresh_rate dns_lookup_family dns_cache dns_cache_ttl resolver_valid hold_valid dns_refresh refresh_dns \
+         respect_dns_ttl",
+        Key(&limits::TABLE, "dns_ttl"),
+    ),
+    ("slowstart slow_start_window slow_start_config warmup warm_up", Key(&ROUTE, "slow_start")),
     (
         "drain_timeout graceful_timeout grace_period shutdown_timeout stop_wait_time stop_timeout \
          graceful_shutdown_timeout hard_stop_after grace_time_out",
@@ -97,10 +103,12 @@ pub(super) static WORDS: &[(&str, Answer)] = &[
     (
         "balance lb_policy load_balancing lb algorithm strategy least_conn round_robin random hash lb_method policy",
         Say("the less busy one of two upstreams taken at random gets a request; an upstream may have a `weight`, and \
-             `sticky = \"address\"` keeps clients to one"),
+             `sticky` keeps clients to one"),
     ),
     (
-        "sticky_session sticky_sessions session_affinity affinity stickiness ip_hash stick_table persistence",
+        "sticky_session sticky_sessions session_affinity affinity stickiness ip_hash persistence \
+         sticky_cookie sticky_cookies session_cookie affinity_cookie cookie_affinity session_persistence lb_cookie \
+         appsession cookie cookies",
         Key(&ROUTE, "sticky"),
     ),
     (
