@@ -29,10 +29,18 @@ use crate::plan::config::{Upstream, UpstreamAddress};
 /// If the look-up fails, or none of the addresses accepts.
 pub(crate) async fn tcp(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::Result<TcpStream> {
     // Skip the resolver for an address: each look-up takes a thread.
-    let stream = match host.parse::<IpAddr>() {
-        Ok(address) => TcpStream::connect((address, port)).await?,
-        Err(_) => TcpStream::connect(look_up(host, port, lookups).await?.as_slice()).await?,
-    };
+    match host.parse::<IpAddr>() {
+        Ok(address) => tcp_to(&[SocketAddr::new(address, port)]).await,
+        Err(_) => tcp_to(&look_up(host, port, lookups).await?).await,
+    }
+}
+
+/// Connects by TCP to the first of several addresses that accepts.
+///
+/// # Errors
+/// If none accepts.
+pub(crate) async fn tcp_to(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(addresses).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

@@ -129,6 +129,8 @@ limits! {
     upstream_head_fields: usize, Count 10 => 10_000, default 1000;
     /// Time that an idle upstream connection is kept for reuse.
     upstream_keep_alive: Duration, Time SECOND => HOUR, default MINUTE;
+    /// Time for which the addresses of an upstream's name are used before it is looked up again, behind the requests.
+    dns_ttl: Duration, Time SECOND => HOUR, default (10 * SECOND);
     /// Time for which a tunnel may carry nothing in either direction.
     tunnel_idle: Duration, Time SECOND => 168 * HOUR, default HOUR, route;
     /// Client connections of one worker. More wait in the kernel's backlog. If unset, computed from the limit on descriptors.

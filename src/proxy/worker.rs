@@ -249,7 +249,7 @@ impl Worker {
             let pools: Vec<_> = self.pools.borrow().iter().flatten().cloned().collect();
             let mut rests = self.admitted.get() == 0 && self.throttle.is_empty();
             for pool in pools {
-                rests &= pool.sweep(generation.snapshot.limits.upstream_keep_alive);
+                rests &= pool.sweep(&generation.snapshot.limits);
             }
             drop(generation);
             if rests {

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub(crate) struct UpstreamConnection {
     response: RefCell<Option<Rc<Gather>>>,
     /// Wakes the task that drives the connection.
     driver: RefCell<Option<Waker>>,
+    /// The address that the connection was opened to, if that was looked up.
+    pub(super) found: Option<SocketAddr>,
 }
 
 /// A response head that is waited for.
@@ -61,7 +64,7 @@ pub(crate) struct Switched {
 }
 
 impl UpstreamConnection {
-    pub(super) fn new(sent: Rc<SentHead>, fields: usize) -> Self {
+    pub(super) fn new(sent: Rc<SentHead>, fields: usize, found: Option<SocketAddr>) -> Self {
         Self {
             abort: RefCell::default(),
             pending: RefCell::default(),
@@ -72,6 +75,7 @@ impl UpstreamConnection {
             tunnel: RefCell::default(),
             response: RefCell::default(),
             driver: RefCell::default(),
+            found,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -86,10 +87,11 @@ impl IdleConnections {
         }
     }
 
-    /// Closes connections that have been idle for longer than `keep`.
-    pub(super) fn sweep(&self, keep: Duration, now: Instant) {
+    /// Closes connections that have been idle for longer than `keep`, or whose address may not stay.
+    pub(super) fn sweep(&self, keep: Duration, now: Instant, stays: impl Fn(Option<SocketAddr>) -> bool) {
         self.0.borrow_mut().retain(|idle| {
-            let stays = !idle.sender.is_closed() && now.saturating_duration_since(idle.since) < keep;
+            let is_young = now.saturating_duration_since(idle.since) < keep;
+            let stays = !idle.sender.is_closed() && is_young && stays(idle.connection.found);
             if !stays {
                 idle.connection.abort();
             }
@@ -115,6 +117,8 @@ pub(crate) struct Multiplexed {
     allowed: Cell<usize>,
     /// The end of the last stream.
     quiet_since: Cell<Instant>,
+    /// The address that the connection was opened to, if that was looked up.
+    found: Option<SocketAddr>,
 }
 
 impl MultiplexedConnections {
@@ -132,12 +136,12 @@ impl MultiplexedConnections {
         Some(Rc::clone(connection))
     }
 
-    /// Closes connections that have been idle for longer than `keep`.
-    pub(super) fn sweep(&self, keep: Duration, now: Instant) {
+    /// Closes connections that have been idle for longer than `keep`. One whose address may not stay gets no new streams.
+    pub(super) fn sweep(&self, keep: Duration, now: Instant, stays: impl Fn(Option<SocketAddr>) -> bool) {
         self.0.borrow_mut().retain(|connection| {
             let idle =
                 connection.streams.get() == 0 && now.saturating_duration_since(connection.quiet_since.get()) >= keep;
-            !idle && !connection.sender.borrow().is_closed()
+            !idle && stays(connection.found) && !connection.sender.borrow().is_closed()
         });
     }
 
@@ -154,12 +158,13 @@ impl MultiplexedConnections {
 
 impl Multiplexed {
     /// Wraps a connection with its first stream.
-    pub(super) fn new(sender: http2::SendRequest<RequestBody>) -> Self {
+    pub(super) fn new(sender: http2::SendRequest<RequestBody>, found: Option<SocketAddr>) -> Self {
         Self {
             sender: RefCell::new(sender),
             streams: Cell::new(1),
             allowed: Cell::new(MOST_STREAMS),
             quiet_since: Cell::new(Instant::now()),
+            found,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -9,7 +10,6 @@ use std::time::Duration;
 
 use hyper::client::conn::http1;
 use rustls::ClientConfig;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::plan::config::Upstream;
@@ -24,6 +24,7 @@ use crate::telemetry::{UpstreamCell, UpstreamMeter};
 use super::adaptive_limit::AdaptiveLimit;
 use super::answer_fields::AnswerFields;
 use super::budget::Budget;
+use super::checkout::Checkout;
 use super::connect::connect;
 use super::connection::{UpstreamConnection, builder, drive};
 use super::health::Health;
@@ -32,6 +33,7 @@ use super::idle::{
     multiplexed,
 };
 use super::lease::{Lease, LeaseKind};
+use super::name::Name;
 
 /// One worker's connections to one upstream.
 pub(crate) struct Pool {
@@ -60,8 +62,10 @@ pub(crate) struct Pool {
     pub(crate) is_relieved: Cell<bool>,
     /// The budget of all upstreams together.
     pub(crate) budget: Rc<Budget>,
-    /// Limit on name look-ups at a time, since their threads cannot be stopped.
-    lookups: Arc<Semaphore>,
+    /// The upstream's name, if it has one.
+    name: Option<Rc<Name>>,
+    /// True if there are connections that must not be kept.
+    chooses: Cell<bool>,
 }
 
 impl Pool {
@@ -75,6 +79,8 @@ impl Pool {
         // The upstream may have been avoided when it was last configured.
         meter.workers[worker].ejected.set(0);
         Self {
+            name: Name::of(&upstream),
+            chooses: Cell::new(upstream.proxy_protocol.is_some()),
             upstream,
             tls,
             meter,
@@ -92,7 +98,6 @@ impl Pool {
             served: Cell::new(Instant::now()),
             is_relieved: Cell::new(false),
             budget,
-            lookups: Arc::new(Semaphore::new(MOST_LOOKUPS)),
         }
     }
 
@@ -294,9 +299,10 @@ impl Pool {
         if self.http2() {
             return self.open_multiplexed(limits, slot).await;
         }
-        let socket = connect(&self.upstream, self.tls.clone(), &self.lookups, checkout.introduction).await?;
+        let name = (self.name.as_ref(), limits.dns_ttl);
+        let (socket, found) = connect(&self.upstream, self.tls.clone(), name, checkout.introduction).await?;
         let (sent, fields) = (SentHead::new(limits.upstream_head_size), self.answer_fields.allowed(limits));
-        let connection = Rc::new(UpstreamConnection::new(Rc::new(sent), fields));
+        let connection = Rc::new(UpstreamConnection::new(Rc::new(sent), fields, found));
         let io = UpstreamIo::new(socket, Rc::clone(&connection.sent));
         let (sender, driven) = builder(limits, fields).handshake(io).await.map_err(Error::Broken)?;
         let task = tokio::task::spawn_local(drive(driven, Rc::clone(&connection), slot));
@@ -307,9 +313,10 @@ impl Pool {
     }
 
     async fn open_multiplexed(self: &Rc<Self>, limits: &Limits, slot: Slot) -> Result<Lease, Error> {
-        let socket = connect(&self.upstream, self.tls.clone(), &self.lookups, None).await?;
+        let (socket, found) =
+            connect(&self.upstream, self.tls.clone(), (self.name.as_ref(), limits.dns_ttl), None).await?;
         let (sender, driven) = multiplexed(socket, limits).await?;
-        let connection = Rc::new(Multiplexed::new(sender));
+        let connection = Rc::new(Multiplexed::new(sender, found));
         tokio::task::spawn_local(drive_multiplexed(driven, Rc::downgrade(&connection), slot));
         self.cell().connected.increment();
         if !self.closed.get() {
@@ -318,15 +325,16 @@ impl Pool {
         Ok(Lease::opened(self, LeaseKind::Http2 { connection }))
     }
 
-    /// Keeps a connection for the next request, unless it is one client's or too narrow for the upstream's answers.
+    /// Keeps a connection for the next request, unless it is one client's, out of date or too narrow for the answers.
     pub(crate) fn put(
         self: &Rc<Self>,
         sender: http1::SendRequest<RequestBody>,
         connection: Rc<UpstreamConnection>,
         now: Instant,
     ) {
-        let suits = self.upstream.proxy_protocol.is_none() && self.answer_fields.suits(connection.fields);
-        if !suits || self.closed.get() || self.is_overgrown() {
+        let suits =
+            self.answer_fields.suits(connection.fields) && (!self.chooses.get() || self.keeps(connection.found));
+        if !suits || self.is_overgrown() {
             connection.abort();
         } else if !sender.is_closed() {
             self.idle.put(sender, connection, now);
@@ -345,12 +353,23 @@ impl Pool {
         (self.ahead.get() < MOST_AHEAD).then(|| Ahead::new(&self.ahead, client))
     }
 
-    /// Closes the connections that have been idle for too long, which the worker asks for at intervals. Returns true if no
-    /// connection is open, and the upstream is not avoided.
-    pub(crate) fn sweep(&self, keep: Duration) -> bool {
-        let now = Instant::now();
-        self.idle.sweep(keep, now);
-        self.multiplexed.sweep(keep, now);
+    /// Returns true if a connection may be kept. `found` is the address that it was opened to, if that was looked up.
+    #[cold]
+    fn keeps(&self, found: Option<SocketAddr>) -> bool {
+        let is_gone = || found.is_some_and(|found| self.name.as_ref().is_some_and(|name| !name.has(found)));
+        !self.closed.get() && self.upstream.proxy_protocol.is_none() && !is_gone()
+    }
+
+    /// Closes connections that were idle for too long or are out of date. Returns true if none is open and nothing avoided.
+    pub(crate) fn sweep(&self, limits: &Limits) -> bool {
+        let (now, keep) = (Instant::now(), limits.upstream_keep_alive);
+        if let Some(name) = self.name.as_ref().filter(|_| self.open_connections() > 0) {
+            name.refresh(limits.dns_ttl);
+            self.chooses.set(self.chooses.get() || name.has_changed.get());
+        }
+        let stays = |found| !self.chooses.get() || self.keeps(found);
+        self.idle.sweep(keep, now, stays);
+        self.multiplexed.sweep(keep, now, stays);
         self.health.tell(self.cell());
         self.idle.len() == 0 && self.multiplexed.is_empty() && self.cell().ejected.get() == 0
     }
@@ -359,21 +378,10 @@ impl Pool {
     /// cycle: the tasks of connections hold the pool, and the pool keeps the connections alive.
     pub(crate) fn close(&self) {
         self.closed.set(true);
+        self.chooses.set(true);
         self.idle.close();
         self.multiplexed.close();
     }
-}
-
-/// Parameters of a request for a connection.
-pub(crate) struct Checkout<'o> {
-    /// Starts the task that relieves the queue.
-    pub relieve: &'o dyn Fn(),
-    pub limits: &'o Limits,
-    pub reuse: Reuse,
-    /// The PROXY header of a new connection.
-    pub introduction: Option<&'o [u8]>,
-    /// Returns the client of the request. Called only if the request has to wait.
-    pub flow: &'o dyn Fn() -> Flow,
 }
 
 /// Result of a request for a connection.
@@ -449,7 +457,7 @@ impl Drop for QueuedRequest<'_> {
 }
 
 /// Slot of a connection, one of those that the limits allow. It is freed when the connection ends.
-pub(crate) struct Slot(Rc<Pool>);
+struct Slot(Rc<Pool>);
 
 impl Slot {
     fn new(pool: &Rc<Pool>) -> Self {
@@ -486,5 +494,6 @@ impl Drop for Opening {
 
 /// Requests that one worker sends ahead of the first bytes of their body to one upstream.
 const MOST_AHEAD: usize = 64;
-/// Look-ups of an upstream's name that one worker has under way.
-const MOST_LOOKUPS: usize = 4;
+
+#[cfg(test)]
+mod tests;
