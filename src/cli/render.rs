@@ -15,7 +15,7 @@ use crate::control::load;
 use crate::plan::accept::{self, Coding};
 use crate::plan::config::ErrorStatus;
 use crate::plan::dialect::Dialect;
-use crate::plan::page::{Fate, Rendered, Renderer, Variant};
+use crate::plan::page::{Fate, Renderer, Stored, Variant};
 use crate::plan::problem::Problem;
 
 use super::failure::Failure;
@@ -229,16 +229,16 @@ fn switched_off(config: &Path) -> Failure {
 }
 
 /// Returns the body of an answer, or else its head.
-fn body(rendered: &Rendered) -> Vec<u8> {
+fn body(rendered: &Stored) -> Vec<u8> {
     if rendered.body.is_empty() { head(rendered) } else { rendered.body.to_vec() }
 }
 
 /// Formats the head of a response that has no body.
-fn head(rendered: &Rendered) -> Vec<u8> {
+fn head(rendered: &Stored) -> Vec<u8> {
     let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
         format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()))
     };
-    let fields: String = rendered.head.iter().map(field).collect();
+    let fields: String = rendered.rendered().head.iter().map(field).collect();
     format!("HTTP {}\n{fields}", rendered.status).into_bytes()
 }
 

@@ -48,7 +48,7 @@ pub(crate) struct Controller {
     /// Runtime file of this process. Absent in a preview, and before the listeners are bound.
     runtime: Option<RuntimeRecord>,
     /// Finishes pages after their publication. Without it, they stay uncompressed.
-    finisher: Option<Finisher>,
+    finisher: Finisher,
     /// Tells the public. Absent before anything is live.
     news: Option<NewsDesk>,
 }
@@ -77,13 +77,15 @@ impl Controller {
         let mut recorder = (!previews)
             .then(|| Recorder::new(StateDir::of_process(inputs.config_file(), inputs.config().state_dir.as_deref())));
         inputs.known.memory = recorder.as_mut().map(Recorder::memory).unwrap_or_default();
-        let finisher = Finisher::start().inspect_err(|error| tracing::warn!(%error, "pages stay uncompressed")).ok();
         let publication = Publication::new(inputs.config().listen.clone());
         let baselines = recorder.as_ref().map(|recorder| BaselinesFile::new(recorder.state_dir().clone()));
         let state = recorder.as_ref().map(|recorder| recorder.state_dir().clone());
         let notifier = state.map(|state| Notifier::new(&inputs.known.memory, state));
         let (runtime, news) = (None, None);
-        Ok((Self { inputs, publication, recorder, baselines, notifier, runtime, finisher, news }, warnings))
+        Ok((
+            Self { inputs, publication, recorder, baselines, notifier, runtime, finisher: Finisher::default(), news },
+            warnings,
+        ))
     }
 
     /// Returns the config in force.
@@ -126,7 +128,7 @@ impl Controller {
     pub(crate) fn open_site(&mut self, publisher: &mut Publisher) {
         let state = self.recorder.as_ref().map(|recorder| recorder.state_dir().clone());
         let (site, forms) = (publisher.site(), publisher.take_forms());
-        let news = NewsDesk::start(state, site, forms, &self.look(publisher.current()));
+        let news = NewsDesk::start(state, site, forms, self.look(publisher.current()));
         self.news = news.inspect_err(|error| tracing::warn!(%error, "the status site stays as it is")).ok();
     }
 
@@ -245,9 +247,7 @@ impl Controller {
 
     /// Queues the pages of a snapshot to be finished.
     pub(super) fn finish(&self, snapshot: &Snapshot) {
-        if let Some(finisher) = &self.finisher {
-            finisher.finish(snapshot);
-        }
+        self.finisher.finish(snapshot);
     }
 
     /// Records that the process was asked to end.

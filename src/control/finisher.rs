@@ -1,19 +1,23 @@
 //! The finisher completes pages after their publication, on a thread of its own.
 //!
 //! A page is published in a form that every client can read. Compressed forms, and most other languages, take longer to
-//! make than a switch should take, so they follow. The thread has a lower priority than the workers.
+//! make than a switch should take, so they follow. The thread has a lower priority than the workers. It ends when it has
+//! nothing to do, and so gives back the memory that compressing takes.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use std::{io, mem};
 
 use crate::plan::page::{Page, Renderer};
 use crate::plan::snapshot::Snapshot;
 
+use super::errand;
+
 /// Handle of the finishing thread. Dropping it ends the thread.
+#[derive(Default)]
 pub(super) struct Finisher {
     queue: Arc<FinishQueue>,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// Queue of pages to finish. A new batch replaces the old one, since it has every page that is still needed.
@@ -27,6 +31,10 @@ struct FinishQueue {
 struct Work {
     /// The most urgent one comes last.
     pages: Vec<Unfinished>,
+    /// The last thread that was started.
+    thread: Option<JoinHandle<()>>,
+    /// True while the thread takes pages.
+    runs: bool,
     closed: bool,
 }
 
@@ -39,26 +47,6 @@ enum Unfinished {
 }
 
 impl Finisher {
-    /// Starts the thread.
-    ///
-    /// # Errors
-    /// If the system cannot start one.
-    pub(super) fn start() -> io::Result<Self> {
-        let queue = Arc::new(FinishQueue::default());
-        let shared = Arc::clone(&queue);
-        let thread = std::thread::Builder::new().name("finisher".to_owned()).spawn(move || {
-            // If the priority cannot be lowered, the thread works all the same.
-            let _ = rustix::process::setpriority_process(None, NICE);
-            while let Some(unfinished) = shared.take() {
-                match unfinished {
-                    Unfinished::Errors(renderer) => renderer.finish(),
-                    Unfinished::Page(page) => page.finish(),
-                }
-            }
-        })?;
-        Ok(Self { queue, thread: Some(thread) })
-    }
-
     /// Finishes the pages of a snapshot.
     pub(super) fn finish(&self, snapshot: &Snapshot) {
         let languages = |page: &Arc<Page>| page.look.renderer.tags.len();
@@ -79,17 +67,18 @@ impl Finisher {
         let errors = renderers.map(|renderer| Unfinished::Errors(Arc::clone(renderer)));
         let pages = unfinished.map(|page| Unfinished::Page(Arc::clone(page)));
         let pages: Vec<_> = errors.chain(pages).collect();
-        // Keep the old batch until the lock is released, and drop it then.
-        let _old = mem::replace(&mut self.queue.work().pages, pages);
-        self.queue.available.notify_one();
+        self.queue.hand_over(pages);
     }
 }
 
 impl Drop for Finisher {
     fn drop(&mut self) {
-        self.queue.work().closed = true;
+        let mut work = self.queue.work();
+        work.closed = true;
+        let thread = work.thread.take();
+        drop(work);
         self.queue.available.notify_one();
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = thread {
             // Joining fails only after a panic, which was logged.
             let _ = thread.join();
         }
@@ -101,14 +90,50 @@ impl FinishQueue {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a page. Returns `None` once the finisher was dropped.
+    /// Replaces the batch, and starts the thread if none runs.
+    fn hand_over(self: &Arc<Self>, pages: Vec<Unfinished>) {
+        let mut work = self.work();
+        let starts = !work.runs && !pages.is_empty();
+        let old = mem::replace(&mut work.pages, pages);
+        if starts {
+            match self.start() {
+                Ok(thread) => (work.thread, work.runs) = (Some(thread), true),
+                Err(error) => tracing::warn!(%error, "pages stay uncompressed"),
+            }
+        }
+        drop(work);
+        // The old batch is dropped outside of the lock.
+        drop(old);
+        self.available.notify_one();
+    }
+
+    fn start(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
+        let queue = Arc::clone(self);
+        std::thread::Builder::new().name("finisher".to_owned()).spawn(move || {
+            // If the priority cannot be lowered, the thread works all the same.
+            let _ = rustix::process::setpriority_process(None, NICE);
+            while let Some(unfinished) = queue.take() {
+                match unfinished {
+                    Unfinished::Errors(renderer) => renderer.finish(),
+                    Unfinished::Page(page) => page.finish(),
+                }
+            }
+        })
+    }
+
+    /// Waits for a page. Returns `None` once the finisher was dropped, or if none has come for a while.
     fn take(&self) -> Option<Unfinished> {
         let idle = |work: &mut Work| work.pages.is_empty() && !work.closed;
-        let mut work = self.available.wait_while(self.work(), idle).unwrap_or_else(PoisonError::into_inner);
-        if work.closed { None } else { work.pages.pop() }
+        let waited = self.available.wait_timeout_while(self.work(), PATIENCE, idle);
+        let (mut work, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let next = if work.closed { None } else { work.pages.pop() };
+        work.runs = next.is_some();
+        next
     }
 }
 
+/// Time for which the thread waits for more pages. It is longer than that after which memory can be given back.
+const PATIENCE: Duration = errand::UNTIL_FREE.saturating_mul(4);
 /// Niceness of the thread, so that the workers come first.
 const NICE: i32 = 10;
 /// Pages of one snapshot, times the languages, that are finished; others stay as published. With twelve languages these are

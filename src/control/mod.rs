@@ -19,8 +19,9 @@ mod closure_counts;
 #[cfg(feature = "proxy")]
 pub(crate) mod controller;
 #[cfg(feature = "proxy")]
-mod findings;
+mod errand;
 #[cfg(feature = "proxy")]
+mod findings;
 mod finisher;
 #[cfg(feature = "proxy")]
 mod forms;

@@ -22,6 +22,7 @@ use crate::telemetry::FormMeter;
 
 use ledger_file::LedgerFile;
 
+use super::errand;
 use super::forms::FormThread;
 use super::state::StateDir;
 use super::subscribers::{OutboxView, Subscribers};
@@ -76,15 +77,18 @@ impl NewsDesk {
         state: Option<StateDir>,
         site: SitePublisher,
         forms: Option<FormDesk>,
-        first: &Look,
+        first: Look,
     ) -> io::Result<Self> {
         let meter = forms.as_ref().map(|forms| Arc::clone(&forms.meter)).unwrap_or_default();
         let forms = forms.map(FormThread::new);
         let mut newsroom = Newsroom::new(state, site, forms, meter);
         let outbox = newsroom.view.clone();
         // The site is whole from the first request on.
-        newsroom.look(first);
-        newsroom.render(first);
+        let mut newsroom = errand::run(STACK_FOR_TEMPLATES, move || {
+            newsroom.look(&first);
+            newsroom.render(&first);
+            newsroom
+        })?;
         let queue = Arc::new(LookQueue::default());
         let shared = Arc::clone(&queue);
         let thread =

@@ -15,6 +15,8 @@ use crate::plan::problem::{Problem, did_you_mean, quoted};
 
 use crate::files::source::{Content, ReadError};
 
+use super::errand;
+
 /// Outcome of a check.
 #[derive(Clone, Debug)]
 pub(crate) struct Checked {
@@ -120,7 +122,7 @@ impl UncheckedPage {
         let (renderer, found) = match same {
             Some(same) => (Some(Arc::clone(same)), same.remarks.clone()),
             None => {
-                let (renderer, found) = check_templates(&page, &sources, config_file);
+                let (renderer, found) = check_templates(&page, sources, config_file);
                 (renderer.map(Arc::new), found)
             }
         };
@@ -190,20 +192,12 @@ fn read_page(
     UncheckedPage { page: page.clone(), sources, problems }
 }
 
-/// Checks templates on a thread with enough stack for any of them. A stack overflow would end the process.
-fn check_templates(page: &PageConfig, sources: &Sources, config_file: &str) -> (Option<Renderer>, Vec<Problem>) {
-    if sources.files.is_empty() {
-        return Renderer::new(page, sources, config_file);
-    }
-    std::thread::scope(|scope| {
-        let check = std::thread::Builder::new().stack_size(STACK_FOR_TEMPLATES);
-        let checked = check.spawn_scoped(scope, || Renderer::new(page, sources, config_file));
-        let failed =
-            |why: &str| (None, vec![Problem::error(config_file, format!("the templates cannot be checked: {why}"))]);
-        match checked {
-            Ok(checked) => checked.join().unwrap_or_else(|_| failed("a bug in the template engine")),
-            Err(error) => failed(&error.to_string()),
-        }
+/// Makes a renderer on a thread with enough stack for any template. A stack overflow would end the process.
+fn check_templates(page: &PageConfig, sources: Sources, config_file: &str) -> (Option<Renderer>, Vec<Problem>) {
+    let (page, file) = (page.clone(), config_file.to_owned());
+    let checked = errand::run(STACK_FOR_TEMPLATES, move || Renderer::new(&page, &sources, &file));
+    checked.unwrap_or_else(|error| {
+        (None, vec![Problem::error(config_file, format!("the templates cannot be checked: {error}"))])
     })
 }
 

@@ -250,10 +250,12 @@ impl Loop {
         ControlFlow::Continue(())
     }
 
-    /// Returns when the routes are observed next if they have no requests: together with the look at the files.
+    /// Returns when the routes are observed next if they have no requests: together with a look at the files. A timer of its
+    /// own, even if only a millisecond later, would wake the process once more.
     fn next_idle_observation(&self, now: Instant) -> Instant {
         let poll = self.controller.next_poll();
-        if poll < now + observe::OBSERVE_EVERY { now.max(poll) + observe::OBSERVE_IDLE_EVERY } else { poll }
+        let together = if poll < now + observe::OBSERVE_EVERY { poll + observe::OBSERVE_IDLE_EVERY } else { poll };
+        together.max(now + observe::OBSERVE_EVERY)
     }
 
     /// Finishes the notifications that are under way, unless a second signal ends that.

@@ -20,7 +20,7 @@ pub(super) fn page<B>(live: &Live, route: &Route, closure: &Closure, request: &R
     let (chosen, _) = renderer.choose_for(&route.config, method, request.uri().query(), headers);
     let variant = timed(chosen);
     let rendered = closure.rendered(variant);
-    let mut response = answer(rendered, request);
+    let mut response = answer(rendered.rendered(), request);
     *response.status_mut() = rendered.status;
     let (elapsed, cors) = (live.published.elapsed(), renderer.config.cors.as_ref());
     let answer = AnswerContext { headers, elapsed, variant, cors };
@@ -47,8 +47,8 @@ pub(super) fn status<B>(live: &Live, route: &Route, request: &Request<B>) -> Res
             let (query, headers) = (request.uri().query(), request.headers());
             let asked = live.snapshot.renderer.choose(None, request.method(), query, headers);
             match route.running_page(asked) {
-                Some(page) => answer(page, request),
-                None => answer(&Rendered::new(JSON, route.open.clone()), request),
+                Some(page) => answer(page.rendered(), request),
+                None => answer(Rendered::new(JSON, route.open.clone()), request),
             }
         }
     };
@@ -69,7 +69,7 @@ pub(super) fn insert_notice<R>(response: &mut Response<R>, notice: Option<Header
 
 /// Returns the badge of the app.
 pub(super) fn badge<B>(route: &Route, request: &Request<B>) -> Response<Bytes> {
-    let mut response = answer(route.renderer.badge(route.closure.is_some()), request);
+    let mut response = answer(route.renderer.badge(route.closure.is_some()).rendered(), request);
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
     response
 }
@@ -100,10 +100,10 @@ pub(super) fn preflight<B>(request: &Request<B>) -> Response<Bytes> {
 }
 
 /// Returns an answer from memory with status 200.
-fn answer<B>(rendered: &Rendered, request: &Request<B>) -> Response<Bytes> {
-    let body = if *request.method() == Method::HEAD { Bytes::new() } else { rendered.body.clone() };
-    let mut response = Response::new(body);
-    response.headers_mut().clone_from(&rendered.head);
+fn answer<B>(rendered: Rendered, request: &Request<B>) -> Response<Bytes> {
+    let Rendered { head, body, .. } = rendered;
+    let mut response = Response::new(if *request.method() == Method::HEAD { Bytes::new() } else { body });
+    *response.headers_mut() = head;
     response.headers_mut().insert(X_REQUEST_ID, request_id(request));
     response
 }

@@ -45,8 +45,8 @@ pub(in crate::plan) use language::Language;
 pub use look::{Look, Renderers};
 pub use model::{LONGEST_RETRY, PageContent, PageModel, RETRY_WITHOUT_END, ServiceRow, Trouble};
 pub(in crate::plan) use programs::pushback;
-use rendered::Encodings;
-pub use rendered::Rendered;
+use rendered::{Encodings, Heads};
+pub use rendered::{Rendered, Stored};
 pub use renderer::Renderer;
 pub use sources::{Source, Sources};
 pub use templates::{MESSAGES, SITE_HTML, SITE_MARKDOWN, SITE_TEXT, STACK_FOR_TEMPLATES, TEMPLATES};
@@ -79,11 +79,25 @@ struct LocalizedPage {
     programs: Vec<Arc<Encodings>>,
 }
 
+/// Page in the default language, before and after its compressed forms were added.
+#[derive(Clone, Copy)]
+struct Model<'p> {
+    plain: &'p LocalizedPage,
+    compressed: &'p LocalizedPage,
+}
+
 impl LocalizedPage {
-    fn compressed(&self) -> Self {
+    /// Adds the compressed forms. Those of answers that every language has are taken from the model.
+    fn compressed(&self, model: Option<Model<'_>>) -> Self {
+        let known = |place: usize, plain: &Arc<Encodings>| {
+            let Model { plain: first, compressed } = model?;
+            let is_same = Arc::ptr_eq(first.encodings.get(place)?, plain);
+            compressed.encodings.get(place).filter(|_| is_same).map(Arc::clone)
+        };
+        let encodings = self.encodings.iter().enumerate();
+        let encodings = encodings.map(|(place, plain)| known(place, plain).unwrap_or_else(|| plain.compressed()));
         // The answers to programs have a time of each request, and are never compressed.
-        let programs = self.programs.clone();
-        Self { encodings: self.encodings.iter().map(|rendered| Arc::new(rendered.compressed())).collect(), programs }
+        Self { encodings: encodings.collect(), programs: self.programs.clone() }
     }
 }
 
@@ -113,10 +127,11 @@ impl Page {
         let renderer = &look.renderer;
         let version = model.version(look.fingerprint());
         let versioned = look.versioned(&model, version, now);
-        let mut first = vec![renderer.localized(versioned, &renderer.languages[0], None)];
+        let heads = Heads::default();
+        let mut first = vec![renderer.localized(versioned, &renderer.languages[0], None, &heads)];
         if prerender == Prerender::EveryLanguage {
             for language in &renderer.languages[1..] {
-                first.push(renderer.localized(versioned, language, first.first()));
+                first.push(renderer.localized(versioned, language, first.first(), &heads));
             }
         }
         let event = format!("event: page\ndata: {{\"version\":\"{version:016x}\"}}\n\n").into();
@@ -130,12 +145,16 @@ impl Page {
         }
         let renderer = &self.look.renderer;
         let versioned = self.look.versioned(&self.model, self.version, self.now);
+        let Some(plain) = self.first.first() else { return };
+        let compressed = plain.compressed(None);
+        let (model, heads) = (Some(Model { plain, compressed: &compressed }), Heads::default());
         let localized = |(index, language): (usize, &Language)| match self.first.get(index) {
-            Some(localized) => localized.compressed(),
-            None => renderer.localized(versioned, language, self.first.first()).compressed(),
+            Some(localized) => localized.compressed(model),
+            None => renderer.localized(versioned, language, Some(plain), &heads).compressed(model),
         };
+        let others: Vec<LocalizedPage> = renderer.languages.iter().enumerate().skip(1).map(localized).collect();
         // Another thread may have finished first, with the same result.
-        let _ = self.rest.set(renderer.languages.iter().enumerate().map(localized).collect());
+        let _ = self.rest.set([compressed].into_iter().chain(others).collect());
     }
 
     /// Returns the event that announces this page to event streams.
@@ -149,12 +168,12 @@ impl Page {
     }
 
     /// Returns the chosen answer, or the nearest one as long as the page is not finished.
-    pub fn rendered(&self, variant: Variant) -> &Rendered {
+    pub fn rendered(&self, variant: Variant) -> &Stored {
         self.localized(variant).encodings[variant.dialect as usize].coded(variant.coding)
     }
 
     /// Returns the answer to a program by the template with this index, or the chosen one if there is none.
-    pub fn program(&self, template: usize, variant: Variant) -> &Rendered {
+    pub fn program(&self, template: usize, variant: Variant) -> &Stored {
         match self.localized(variant).programs.get(template) {
             Some(rendered) => rendered.coded(Coding::Identity),
             None => self.rendered(variant),

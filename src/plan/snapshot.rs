@@ -20,7 +20,7 @@ use super::lifecycle::RouteState;
 pub use super::lifecycle::{Phase, Source, Transition};
 use super::limits::Limits;
 pub use super::marks::Marks;
-use super::page::{Look, Page, PageModel, Rendered, Renderer, Variant};
+use super::page::{Look, Page, PageModel, Renderer, Stored, Variant};
 use super::path::Prefix;
 pub use super::portion::{Keeping, Portion, Portions};
 pub use super::table::Table;
@@ -182,7 +182,7 @@ impl Route {
     }
 
     /// Returns the page of the open route if a person asks for its status. Programs get [`Route::open`].
-    pub(crate) fn running_page(&self, asked: Variant) -> Option<&Rendered> {
+    pub(crate) fn running_page(&self, asked: Variant) -> Option<&Stored> {
         let page = self.running.as_ref().filter(|_| asked.dialect == Dialect::Html)?;
         Some(page.rendered(asked))
     }
@@ -323,7 +323,7 @@ pub struct Closure {
 
 impl Closure {
     /// Returns the chosen answer of the page, by the route's template if that takes the place of the dialect.
-    pub fn rendered(&self, variant: Variant) -> &Rendered {
+    pub fn rendered(&self, variant: Variant) -> &Stored {
         let template = self.template.as_ref().filter(|template| template.format.replaces(variant.dialect));
         template.map_or_else(|| self.page.rendered(variant), |template| self.page.program(template.index, variant))
     }

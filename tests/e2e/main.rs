@@ -76,6 +76,7 @@ mod push_forms;
 mod recorded;
 mod redirects;
 mod replicas;
+mod rest;
 mod rewriting;
 mod route_limits;
 mod running;

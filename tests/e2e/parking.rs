@@ -3,13 +3,12 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::authority::{Authority, connect};
-use crate::support::{Backsoon, Client, LISTEN, PATIENCE, Upstream, UpstreamConnection, get, wait};
+use crate::support::{Backsoon, Client, LISTEN, PATIENCE, Upstream, UpstreamConnection, wait};
 use crate::two::patiently;
 use crate::wire::{Counts, alone, half_close, next, observed, settled};
 
@@ -212,24 +211,4 @@ fn a_body_that_is_broken_off_by_half_closing_is_answered_400() {
     assert_eq!(client.response().status, 400);
     wait("the request to end", || backsoon.in_flight() == 0.0);
     assert_eq!(backsoon.metric("backsoon_client_aborts_total", "route=\"web\""), 0.0);
-}
-
-/// Wake-ups of a process that nobody asks for anything. A busy machine splits few of them.
-#[test]
-fn a_process_at_rest_hardly_wakes() {
-    let upstream = Upstream::ok();
-    // The directory above the config's is watched, too, and the system's for temporary files is never quiet.
-    let above = tempfile::tempdir().unwrap();
-    let config =
-        format!("{LISTEN}[routes.web]\nupstream = \"{}\"\n[limits]\nupstream_keep_alive = \"1s\"\n", upstream.url());
-    let backsoon = Backsoon::start_in(tempfile::tempdir_in(above.path()).unwrap(), &config);
-    // A request wakes the worker, and leaves a connection to the upstream that is closed soon.
-    assert_eq!(get(backsoon.address(), "/").status, 200);
-    wait("the connections to be closed", || backsoon.metric("backsoon_upstream_connections", "") == 0.0);
-    let (before, since) = (backsoon.wakeups(), Instant::now());
-    thread::sleep(Duration::from_secs(10));
-    let rate = (backsoon.wakeups() - before) as f64 / since.elapsed().as_secs_f64();
-    // Measured: 11.3 with timers that never rest, 2 now.
-    assert!(rate < 4.0, "{rate} a second");
-    assert_eq!(get(backsoon.address(), "/").status, 200);
 }

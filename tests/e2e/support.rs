@@ -233,6 +233,13 @@ impl Backsoon {
         Some(time)
     }
 
+    /// Returns the names of the process's threads.
+    pub fn threads(&self) -> Vec<String> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let name = |thread: std::path::PathBuf| std::fs::read_to_string(thread.join("comm")).ok();
+        threads.flatten().filter_map(|thread| name(thread.path())).map(|name| name.trim().to_owned()).collect()
+    }
+
     /// Returns how often the process's threads have gone to sleep.
     pub fn wakeups(&self) -> u64 {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();

@@ -156,10 +156,10 @@ impl Document {
         tail: impl Into<Bytes>,
     ) -> Self {
         let tail = tail.into();
-        let whole = match sections.as_slice() {
-            [] => tail.clone(),
-            all => joined(all, &tail, |item| Filter::default().has(&item.tags)),
-        };
+        let chosen = |item: &Item| Filter::default().has(&item.tags);
+        // What was joined has room to grow.
+        let whole = Bytes::copy_from_slice(&joined(&sections, &tail, chosen));
+        let (sections, tail) = shared(sections, &tail, &whole, chosen);
         Self {
             content_type: HeaderValue::from_static(content_type),
             etag: etag(&whole),
@@ -233,6 +233,41 @@ fn joined(sections: &[Section], tail: &Bytes, keep: impl Fn(&Item) -> bool) -> B
     }
     all.extend_from_slice(tail);
     all.freeze()
+}
+
+/// Returns the sections and the tail of a document as parts of its whole bytes, so that they are kept once. What `keep`
+/// leaves out, and what a summary is made of, stays as it is.
+fn shared(
+    mut sections: Vec<Section>,
+    tail: &Bytes,
+    whole: &Bytes,
+    keep: impl Fn(&Item) -> bool,
+) -> (Vec<Section>, Bytes) {
+    let mut room = Room::default();
+    let mut at = 0;
+    let mut part = |bytes: &Bytes| {
+        let same = whole.get(at..at + bytes.len()).filter(|same| same == bytes).map(|same| whole.slice_ref(same));
+        at += bytes.len();
+        same.unwrap_or_else(|| Bytes::copy_from_slice(bytes))
+    };
+    for section in &mut sections {
+        section.head = part(&section.head);
+        if let Some(fold) = section.fold {
+            let kept = section.items.iter().filter(|item| keep(item) && room.takes(item.share)).map(|item| &item.bytes);
+            part(&fold(&kept.collect::<Vec<_>>()));
+            continue;
+        }
+        let kept = section.items.iter_mut().filter(|item| keep(item) && room.takes(item.share));
+        for (place, item) in kept.enumerate() {
+            if place > 0 {
+                part(&Bytes::from_static(section.separator.as_bytes()));
+            }
+            item.bytes = part(&item.bytes);
+        }
+    }
+    let tail = part(tail);
+    sections.shrink_to_fit();
+    (sections, tail)
 }
 
 /// Items that have been taken of each share.
@@ -312,5 +347,23 @@ mod tests {
         assert_eq!(counted.whole, "[3]");
         assert_eq!(counted.select(&Filter { region: Some("eu".into()), ..Filter::default() }).bytes, "[2]");
         assert_eq!(document.modified, "Thu, 01 Jan 1970 00:00:00 GMT");
+    }
+
+    #[test]
+    fn a_document_keeps_its_bytes_once() {
+        let of = |parent: &Bytes, part: &Bytes| parent.as_ptr_range().contains(&part.as_ptr());
+        let hidden =
+            Item::new(&Arc::new(Tags { instead_of: vec![item("web", None, "a").tags], ..Tags::default() }), "no");
+        let items = vec![item("web", None, "a"), hidden, item("api", None, "b")];
+        let list = Section { head: "[".into(), items, separator: ",", fold: None };
+        let folded = Section { head: "] ".into(), fold: Some(|kept| kept.len().to_string().into()), ..list.clone() };
+        let document = Document::new("text/plain", Timestamp::UNIX_EPOCH, vec![list, folded], "; end");
+        assert_eq!(document.whole, "[a,b] 2; end");
+        let [list, folded] = document.sections.as_slice() else { panic!("{document:?}") };
+        let parts = [&list.head, &list.items[0].bytes, &list.items[2].bytes, &folded.head, &document.tail];
+        assert!(parts.iter().all(|part| of(&document.whole, part)));
+        assert_eq!((&*list.items[1].bytes, &*document.tail), (&b"no"[..], &b"; end"[..]));
+        let filter = Filter { routes: Some(BTreeSet::from(["api"])), ..Filter::default() };
+        assert_eq!(document.select(&filter).bytes, "[b] 1; end");
     }
 }

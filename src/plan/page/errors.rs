@@ -14,8 +14,8 @@ use super::super::config::ErrorStatus;
 use super::super::dialect::Dialect;
 use super::language::Language;
 use super::programs;
-use super::rendered::{GRPC_MESSAGE, GRPC_STATUS, Rendered};
-use super::{LocalizedPage, Variant};
+use super::rendered::{GRPC_MESSAGE, GRPC_STATUS, Rendered, Stored};
+use super::{LocalizedPage, Model, Variant};
 
 /// Fate of what a client sent with its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +77,12 @@ impl ErrorPages {
         localize: impl Fn(Case, &Language, &LocalizedPage) -> LocalizedPage,
     ) {
         for page in self.0.iter().filter(|page| page.rest.get().is_none()) {
-            let others = others.iter().map(|language| localize(page.case, language, &page.first).compressed());
+            let compressed = page.first.compressed(None);
+            let model = Some(Model { plain: &page.first, compressed: &compressed });
+            let others = others.iter().map(|language| localize(page.case, language, &page.first).compressed(model));
+            let others: Vec<LocalizedPage> = others.collect();
             // Another thread may have finished first, with the same result.
-            let _ = page.rest.set([page.first.compressed()].into_iter().chain(others).collect());
+            let _ = page.rest.set([compressed].into_iter().chain(others).collect());
         }
     }
 
@@ -89,7 +92,7 @@ impl ErrorPages {
     }
 
     /// Returns the chosen answer, or the nearest one as long as the pages are not finished; `None` if that is no case.
-    pub(super) fn rendered(&self, case: Case, variant: Variant) -> Option<&Rendered> {
+    pub(super) fn rendered(&self, case: Case, variant: Variant) -> Option<&Stored> {
         let page = self.0.iter().find(|page| page.case == case)?;
         let localized = page.rest.get().and_then(|rest| rest.get(variant.language)).unwrap_or(&page.first);
         localized.encodings.get(variant.dialect as usize).map(|encodings| encodings.coded(variant.coding))
@@ -231,7 +234,7 @@ mod tests {
         renderer
     }
 
-    fn text_of(rendered: &Rendered) -> &str {
+    fn text_of(rendered: &Stored) -> &str {
         std::str::from_utf8(&rendered.body).unwrap()
     }
 
@@ -247,8 +250,9 @@ mod tests {
             for &dialect in dialects {
                 let variant = Variant { dialect, language: 0, coding: Coding::Identity };
                 let rendered = renderer.error(error, fate, variant).unwrap();
-                let kind = rendered.head["content-type"].to_str().unwrap();
-                let fields = rendered.head.iter().filter(|(name, _)| name.as_str().starts_with("grpc-"));
+                let head = rendered.rendered().head;
+                let kind = head["content-type"].to_str().unwrap();
+                let fields = head.iter().filter(|(name, _)| name.as_str().starts_with("grpc-"));
                 let fields: String =
                     fields.map(|(name, value)| format!("{name}: {}\n", value.to_str().unwrap())).collect();
                 let body = text_of(rendered);
@@ -299,7 +303,10 @@ mod tests {
                 let html = of(Dialect::Html);
                 let markup = Markup::of(text_of(html));
                 assert_eq!((markup.styles.len(), markup.scripts.len(), markup.refused.as_slice()), (1, 1, &[][..]));
-                assert_eq!(html.head["content-security-policy"], validate::policy(&markup, &Framing::default()));
+                assert_eq!(
+                    html.rendered().head["content-security-policy"],
+                    validate::policy(&markup, &Framing::default())
+                );
                 let widest = text_of(of(Dialect::Text)).lines().map(unicode_width::UnicodeWidthStr::width).max();
                 assert!(widest.is_some_and(|widest| widest <= 80));
             }
@@ -310,8 +317,9 @@ mod tests {
     fn until_they_are_finished_the_default_language_is_there_uncompressed() {
         let renderer = Renderer::built_in();
         let variant = Variant { dialect: Dialect::Html, language: 1, coding: Coding::Brotli };
-        let fields =
-            |rendered: &Rendered| ["content-encoding", "content-language"].map(|name| rendered.head.get(name).cloned());
+        let fields = |rendered: &Stored| {
+            ["content-encoding", "content-language"].map(|name| rendered.rendered().head.get(name).cloned())
+        };
         let shown = |renderer: &Renderer| fields(renderer.error(ErrorStatus::Timeout, Fate::Nothing, variant).unwrap());
         assert_eq!(shown(&renderer), [None, "en".parse().ok()]);
         renderer.finish();

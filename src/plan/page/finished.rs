@@ -147,7 +147,7 @@ mod tests {
         let look = Look::from(&Arc::new(renderer));
         let page = Page::new(Arc::new(model), Timestamp::UNIX_EPOCH, look, Prerender::DefaultLanguage);
         let variant = Variant { dialect: Dialect::Html, language: 0, coding: Coding::Identity };
-        page.rendered(variant).head[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned()
+        page.rendered(variant).rendered().head[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned()
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! Finished answers: fields and bytes, with compressed forms.
+//!
+//! A renderer has thousands of answers, and their fields would take more memory than their bytes. Most answers have the same
+//! fields as many others, so they share them.
 
+use std::cell::RefCell;
 use std::io::Write as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::write::GzEncoder;
@@ -13,7 +18,7 @@ use super::language::Language;
 use super::programs::{self, Wording};
 use super::{PageModel, Trouble};
 
-/// Finished answer.
+/// Answer with fields of its own.
 #[derive(Clone, Debug)]
 pub struct Rendered {
     /// Status: 503, except for dialects that carry it elsewhere.
@@ -24,41 +29,122 @@ pub struct Rendered {
     pub body: Bytes,
 }
 
+/// Answer that is kept. It shares its fields with others.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Status: 503, except for dialects that carry it elsewhere.
+    pub status: StatusCode,
+    coding: Coding,
+    /// Fields but for those that belong to the bytes: a `Content-Length` only marks its place.
+    head: Arc<HeaderMap>,
+    /// `Content-Length`, if the answer has one.
+    length: Option<HeaderValue>,
+    /// Body, shared by all answers.
+    pub body: Bytes,
+}
+
+/// Heads of the answers that are made together, each once.
+#[derive(Debug, Default)]
+pub(super) struct Heads(RefCell<Vec<Arc<HeaderMap>>>);
+
+impl Heads {
+    /// Keeps an answer, whose bytes and fields take no more room than they need.
+    pub(super) fn store(&self, rendered: &Rendered) -> Stored {
+        let Rendered { status, head, body } = rendered;
+        let length = head.get(CONTENT_LENGTH).cloned();
+        let mut head = head.clone();
+        if let Some(place) = head.get_mut(CONTENT_LENGTH) {
+            *place = HeaderValue::from_static("0");
+        }
+        // What was rendered has room to grow.
+        let body = Bytes::copy_from_slice(body);
+        Stored { status: *status, coding: Coding::Identity, head: self.share(head), length, body }
+    }
+
+    /// Returns the known head that is the same, or keeps this one.
+    fn share(&self, head: HeaderMap) -> Arc<HeaderMap> {
+        let mut known = self.0.borrow_mut();
+        // Two maps are equal whatever the order of their fields, which a client sees.
+        if let Some(same) = known.iter().find(|known| known.len() == head.len() && known.iter().eq(head.iter())) {
+            return Arc::clone(same);
+        }
+        let head = Arc::new(head);
+        known.push(Arc::clone(&head));
+        head
+    }
+}
+
+impl Stored {
+    /// Returns the answer with fields of its own.
+    pub fn rendered(&self) -> Rendered {
+        let mut head = HeaderMap::clone(&self.head);
+        self.add_those_of_bytes(&mut head);
+        Rendered { status: self.status, head, body: self.body.clone() }
+    }
+
+    /// Puts the fields into the head of another answer, in the place of its own.
+    pub fn add_fields(&self, head: &mut HeaderMap) {
+        for (name, value) in &*self.head {
+            head.insert(name.clone(), value.clone());
+        }
+        self.add_those_of_bytes(head);
+    }
+
+    fn add_those_of_bytes(&self, head: &mut HeaderMap) {
+        if let Some(length) = &self.length {
+            head.insert(CONTENT_LENGTH, length.clone());
+        }
+        if self.coding != Coding::Identity {
+            head.insert(CONTENT_ENCODING, HeaderValue::from_static(self.coding.as_str()));
+        }
+    }
+
+    /// Returns true if it is text, which is worth compressing.
+    fn is_text(&self) -> bool {
+        let content_type = self.head.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        let calls = [&b"application/grpc"[..], b"application/connect", b"text/event-stream"];
+        !calls.iter().any(|call| content_type.starts_with(call))
+    }
+
+    /// Returns the same answer in a coding, unless it would not be smaller.
+    fn coded(&self, coding: Coding, body: &[u8]) -> Option<Box<Self>> {
+        let length = self.length.as_ref().map(|_| body.len().into());
+        let coded = || Self { coding, length, body: Bytes::copy_from_slice(body), ..self.clone() };
+        (body.len() < self.body.len()).then(|| Box::new(coded()))
+    }
+}
+
 /// Answer with its compressed forms.
 #[derive(Debug)]
 pub(super) struct Encodings {
-    plain: Rendered,
-    gzip: Option<Rendered>,
-    brotli: Option<Rendered>,
+    plain: Stored,
+    gzip: Option<Box<Stored>>,
+    brotli: Option<Box<Stored>>,
 }
 
 impl Encodings {
     /// Wraps an answer without compressed forms.
-    pub(super) fn plain(plain: Rendered) -> Self {
-        // A clone has no room for more fields. There are thousands of answers, and each would keep room for ten.
-        let head = plain.head.clone();
-        Self { plain: Rendered { head, ..plain }, gzip: None, brotli: None }
+    pub(super) fn plain(plain: Stored) -> Self {
+        Self { plain, gzip: None, brotli: None }
     }
 
     /// Adds the compressed forms that are worth it.
-    pub(super) fn compressed(&self) -> Self {
-        let Self { plain, .. } = self;
-        let size = plain.body.len();
-        if size < LEAST_COMPRESSED || !is_text(plain) {
-            return Self::plain(plain.clone());
+    pub(super) fn compressed(self: &Arc<Self>) -> Arc<Self> {
+        let Self { plain, .. } = &**self;
+        if plain.body.len() < LEAST_COMPRESSED || !plain.is_text() {
+            return Arc::clone(self);
         }
-        let coded = |coding: Coding, body: Vec<u8>| (body.len() < size).then(|| plain.coded(coding, body.into()));
-        let gzip = coded(Coding::Gzip, gzip(&plain.body));
-        let brotli = coded(Coding::Brotli, brotli(&plain.body));
-        Self { plain: plain.clone(), gzip, brotli }
+        let gzip = plain.coded(Coding::Gzip, &gzip(&plain.body));
+        let brotli = plain.coded(Coding::Brotli, &brotli(&plain.body));
+        Arc::new(Self { plain: plain.clone(), gzip, brotli })
     }
 
     /// Returns the form in a coding, or the nearest one.
-    pub(super) fn coded(&self, coding: Coding) -> &Rendered {
+    pub(super) fn coded(&self, coding: Coding) -> &Stored {
         let coded = match coding {
             Coding::Identity => None,
-            Coding::Gzip => self.gzip.as_ref(),
-            Coding::Brotli => self.brotli.as_ref().or(self.gzip.as_ref()),
+            Coding::Gzip => self.gzip.as_deref(),
+            Coding::Brotli => self.brotli.as_deref().or(self.gzip.as_deref()),
         };
         coded.unwrap_or(&self.plain)
     }
@@ -74,13 +160,6 @@ impl Rendered {
         head.insert(VARY, HeaderValue::from_static("accept, accept-encoding, accept-language, origin"));
         head.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         Self { status: StatusCode::SERVICE_UNAVAILABLE, head, body }
-    }
-
-    fn coded(&self, coding: Coding, body: Bytes) -> Self {
-        let mut head = self.head.clone();
-        head.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.as_str()));
-        head.insert(CONTENT_LENGTH, body.len().into());
-        Self { status: self.status, head, body }
     }
 }
 
@@ -152,12 +231,6 @@ pub(super) fn short(model: &PageModel, language: &Language) -> String {
     line + "\n"
 }
 
-fn is_text(rendered: &Rendered) -> bool {
-    let content_type = rendered.head.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let calls = [&b"application/grpc"[..], b"application/connect", b"text/event-stream"];
-    !calls.iter().any(|call| content_type.starts_with(call))
-}
-
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 2), flate2::Compression::best());
     // Writing to memory does not fail. An empty result would not be smaller, and would not be used.
@@ -193,3 +266,40 @@ const LEAST_COMPRESSED: usize = 512;
 /// Quality, from 0 to 11. The page with everything has 9,571 bytes with it, and 9,542 with 9, which makes finishing its
 /// twelve languages take three times as long.
 const BROTLI_QUALITY: i32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(body: &str) -> Rendered {
+        Rendered::new(HeaderValue::from_static("text/plain"), body.to_owned().into())
+    }
+
+    #[test]
+    fn answers_share_their_fields_but_for_those_of_their_bytes() {
+        let heads = Heads::default();
+        let [short, long] = ["short", "long enough"].map(|body| heads.store(&answer(body)));
+        assert!(Arc::ptr_eq(&short.head, &long.head));
+        assert_eq!((short.rendered().head, long.rendered().head), (answer("short").head, answer("long enough").head));
+        let coded = long.coded(Coding::Brotli, b"coded").unwrap();
+        assert!(Arc::ptr_eq(&coded.head, &long.head));
+        let fields: Vec<String> = coded.rendered().head.keys().map(ToString::to_string).collect();
+        let usual: Vec<String> = answer("").head.keys().map(ToString::to_string).collect();
+        assert_eq!(fields, [usual, vec!["content-encoding".to_owned()]].concat(), "in the order of before");
+        assert_eq!(coded.rendered().head[CONTENT_LENGTH], "5");
+        assert!(long.coded(Coding::Gzip, b"no shorter!").is_none());
+    }
+
+    #[test]
+    fn fields_in_another_order_are_other_fields() {
+        let heads = Heads::default();
+        let mut other = answer("body");
+        other.head.remove(CONTENT_TYPE);
+        other.head.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        let (usual, other) = (heads.store(&answer("body")), heads.store(&other));
+        assert!(!Arc::ptr_eq(&usual.head, &other.head));
+        let mut bare = answer("");
+        bare.head.remove(CONTENT_LENGTH);
+        assert!(heads.store(&bare).rendered().head.get(CONTENT_LENGTH).is_none());
+    }
+}

@@ -26,7 +26,7 @@ use super::language::Language;
 use super::markup::Markup;
 use super::model::VersionedModel;
 use super::programs::{self, Wording};
-use super::rendered::{Encodings, Rendered, machine_answer, short};
+use super::rendered::{Encodings, Heads, Rendered, Stored, machine_answer, short};
 use super::sources::{Source, Sources};
 use super::templates::{
     ERROR_HTML, ERROR_MARKDOWN, ERROR_TEXT, ERROR_XML, MESSAGES, SITE_HTML, ShownNames, environment, is_finished,
@@ -57,7 +57,7 @@ pub struct Renderer {
     /// Field `Link: …; rel="status"`.
     link: Option<HeaderValue>,
     /// Badges: of an open route, and of one under maintenance.
-    badges: [Rendered; 2],
+    badges: [Stored; 2],
     /// Pages for errors; `None` if they are switched off.
     errors: Option<ErrorPages>,
 }
@@ -96,6 +96,7 @@ impl Renderer {
         if problems.iter().any(Problem::is_error) || languages.is_empty() {
             return (None, problems);
         }
+        let heads = Heads::default();
         let mut renderer = Self {
             tags: languages.iter().map(|language| language.tag.clone()).collect(),
             templates: environment(&languages, &[], &mut problems),
@@ -108,7 +109,7 @@ impl Renderer {
             languages,
             brand,
             link: link(config),
-            badges: [false, true].map(|_| Rendered::new(SVG, Bytes::new())),
+            badges: [false, true].map(|_| heads.store(&Rendered::new(SVG, Bytes::new()))),
             errors: None,
         };
         if let Some(environment) = own_templates {
@@ -117,8 +118,9 @@ impl Renderer {
         }
         renderer.names = shown_names(&renderer.templates, &own, renderer.brand.name.is_some());
         renderer.badges = [false, true].map(|maintenance| renderer.make_badge(maintenance));
-        renderer.errors =
-            config.errors.then(|| ErrorPages::new(|case| renderer.localized_error(case, &renderer.languages[0], None)));
+        renderer.errors = config
+            .errors
+            .then(|| ErrorPages::new(|case| renderer.localized_error(case, &renderer.languages[0], None, &heads)));
         renderer.remarks.clone_from(&problems);
         let whole = !problems.iter().any(Problem::is_error);
         (whole.then_some(renderer), problems)
@@ -142,21 +144,21 @@ impl Renderer {
     }
 
     /// Returns the badge of a route.
-    pub fn badge(&self, maintenance: bool) -> &Rendered {
+    pub fn badge(&self, maintenance: bool) -> &Stored {
         &self.badges[usize::from(maintenance)]
     }
 
     /// Returns the page for an error; `None` if there are no pages for errors. As long as they are not finished, it is the
     /// nearest one.
-    pub fn error(&self, error: ErrorStatus, fate: Fate, variant: Variant) -> Option<&Rendered> {
+    pub fn error(&self, error: ErrorStatus, fate: Fate, variant: Variant) -> Option<&Stored> {
         self.errors.as_ref()?.rendered((error, fate), variant)
     }
 
     /// Renders the other languages and the compressed forms of the pages for errors, which takes some tens of milliseconds.
     pub fn finish(&self) {
         if let Some(errors) = &self.errors {
-            let languages = self.languages.get(1..).unwrap_or_default();
-            errors.finish(languages, |case, language, first| self.localized_error(case, language, Some(first)));
+            let (languages, heads) = (self.languages.get(1..).unwrap_or_default(), Heads::default());
+            errors.finish(languages, |case, language, first| self.localized_error(case, language, Some(first), &heads));
         }
     }
 
@@ -171,6 +173,7 @@ impl Renderer {
         page: VersionedModel<'_>,
         language: &Language,
         first: Option<&LocalizedPage>,
+        heads: &Heads,
     ) -> LocalizedPage {
         let VersionedModel { model, version, .. } = page;
         let context = TemplateContext::new(page, language, &self.tags[0]);
@@ -213,11 +216,11 @@ impl Renderer {
                     None => machine_answer(dialect, model, version, words),
                 },
             };
-            Arc::new(Encodings::plain(rendered))
+            Arc::new(Encodings::plain(heads.store(&rendered)))
         };
         let encodings: Vec<Arc<Encodings>> = Dialect::ALL.map(rendered).into();
         let programs = self.config.programs.iter().map(|name| match self.program(name, &context, language) {
-            Some(rendered) => Arc::new(Encodings::plain(rendered)),
+            Some(rendered) => Arc::new(Encodings::plain(heads.store(&rendered))),
             None => {
                 Arc::clone(&encodings[ProgramFormat::of(name).map_or(Dialect::Json, ProgramFormat::dialect) as usize])
             }
@@ -238,7 +241,13 @@ impl Renderer {
 
     /// Renders a page for an error in one language. Answers that are the same in every language come from `first`, if there
     /// is one.
-    fn localized_error(&self, case: Case, language: &Language, first: Option<&LocalizedPage>) -> LocalizedPage {
+    fn localized_error(
+        &self,
+        case: Case,
+        language: &Language,
+        first: Option<&LocalizedPage>,
+        heads: &Heads,
+    ) -> LocalizedPage {
         let view = ErrorView::new(case, language);
         let context = self.error_context(&view, language);
         let template = |name| self.render(name, &context).unwrap_or_else(|| view.line());
@@ -273,7 +282,7 @@ impl Renderer {
             if rendered.status != StatusCode::OK {
                 rendered.status = case.0.status();
             }
-            Arc::new(Encodings::plain(rendered))
+            Arc::new(Encodings::plain(heads.store(&rendered)))
         };
         LocalizedPage { encodings: Dialect::ALL.map(rendered).into(), programs: Vec::new() }
     }
@@ -395,11 +404,11 @@ impl Renderer {
         rendered
     }
 
-    fn make_badge(&self, maintenance: bool) -> Rendered {
+    fn make_badge(&self, maintenance: bool) -> Stored {
         let svg = self.render("badge.svg", &self.badge_context(maintenance)).unwrap_or_default();
         let mut badge = Rendered::new(SVG, svg.into());
         badge.status = StatusCode::OK;
-        badge
+        Heads::default().store(&badge)
     }
 }
 

@@ -24,18 +24,19 @@ fn page(renderer: &Arc<Renderer>, flags: &Flags) -> Page {
     page
 }
 
-fn rendered<'p>(page: &'p Page, renderer: &Renderer, dialect: Dialect, tag: &str) -> &'p Rendered {
+fn rendered<'p>(page: &'p Page, renderer: &Renderer, dialect: Dialect, tag: &str) -> &'p Stored {
     let language = renderer.tags.iter().position(|known| known == tag).unwrap();
     page.rendered(Variant { dialect, language, coding: Coding::Identity })
 }
 
-fn text_of(rendered: &Rendered) -> &str {
+fn text_of(rendered: &Stored) -> &str {
     std::str::from_utf8(&rendered.body).unwrap()
 }
 
 /// Writes status, fields and body for a reviewer, without the parts that are the same on every page.
-fn shown(rendered: &Rendered) -> String {
+fn shown(rendered: &Stored) -> String {
     let mut fields: Vec<String> = rendered
+        .rendered()
         .head
         .iter()
         .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))
@@ -52,7 +53,7 @@ fn shown(rendered: &Rendered) -> String {
 }
 
 /// Removes the page's version, which changes with every word of the config.
-fn versionless(page: &Page, rendered: &Rendered) -> String {
+fn versionless(page: &Page, rendered: &Stored) -> String {
     shown(rendered).replace(&format!("{:016x}", page.version), "VERSION")
 }
 
@@ -172,7 +173,8 @@ fn the_policy_names_the_inline_parts_of_every_page_and_nothing_else() {
         let page = page(&renderer, &flags);
         for tag in &renderer.tags {
             let html = rendered(&page, &renderer, Dialect::Html, tag);
-            let policy = html.head["content-security-policy"].to_str().unwrap();
+            let head = html.rendered().head;
+            let policy = head["content-security-policy"].to_str().unwrap();
             let markup = markup::Markup::of(text_of(html));
             assert_eq!((markup.styles.len(), markup.scripts.len(), markup.refused.as_slice()), (1, 1, &[][..]));
             for part in markup.styles.iter().chain(&markup.scripts) {
@@ -204,9 +206,9 @@ fn a_compressed_page_is_the_page() {
         for dialect in Dialect::ALL {
             let coded = |coding| page.rendered(Variant { dialect, language, coding });
             let plain = &coded(Coding::Identity).body;
-            let unpacked = |rendered: &Rendered| {
+            let unpacked = |rendered: &Stored| {
                 let mut bytes = Vec::new();
-                match rendered.head.get("content-encoding").map(|coding| coding.to_str().unwrap()) {
+                match rendered.rendered().head.get("content-encoding").map(|coding| coding.to_str().unwrap()) {
                     Some("br") => drop(brotli::BrotliDecompress(&mut &rendered.body[..], &mut bytes)),
                     Some("gzip") => {
                         drop(std::io::copy(&mut flate2::read::GzDecoder::new(&rendered.body[..]), &mut bytes))
@@ -243,8 +245,9 @@ fn text_keeps_to_80_columns_and_cuts_no_word() {
 fn until_it_is_finished_a_page_is_there_uncompressed_in_the_languages_that_were_asked_for() {
     let renderer = Arc::new(Renderer::built_in());
     let variant = Variant { dialect: Dialect::Html, language: 1, coding: Coding::Brotli };
-    let fields =
-        |rendered: &Rendered| ["content-encoding", "content-language"].map(|name| rendered.head.get(name).cloned());
+    let fields = |rendered: &Stored| {
+        ["content-encoding", "content-language"].map(|name| rendered.rendered().head.get(name).cloned())
+    };
     for (prerender, language) in [(Prerender::DefaultLanguage, "en"), (Prerender::EveryLanguage, "de")] {
         let model = Arc::new(validate::sample(&samples::full(now()), Mode::Offline, now()));
         let page = Page::new(model, now(), Look::from(&renderer), prerender);
@@ -302,10 +305,11 @@ fn where_an_own_template_fails_in_earnest_the_built_in_one_is_shown() {
     flags.windows[0].services.push(one);
     let built_in = Arc::new(Renderer::built_in());
     let expected =
-        rendered(&page(&built_in, &flags), &built_in, Dialect::Html, "en").head["content-security-policy"].clone();
+        rendered(&page(&built_in, &flags), &built_in, Dialect::Html, "en").rendered().head["content-security-policy"]
+            .clone();
     let shown = html(&flags);
     assert!(text_of(&shown).starts_with("<!doctype html>"));
-    assert_eq!(shown.head["content-security-policy"], expected);
+    assert_eq!(shown.rendered().head["content-security-policy"], expected);
 }
 
 /// Creates a renderer with one own file.

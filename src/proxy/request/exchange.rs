@@ -15,7 +15,7 @@ use crate::live::Generation;
 use crate::net::proxy_protocol::{self, Introduction};
 use crate::plan::client;
 use crate::plan::config::{ErrorStatus, FieldChanges, ProxyVersion, Serves, Trace};
-use crate::plan::page::Rendered;
+use crate::plan::page::Stored;
 use crate::plan::pass::Transport;
 use crate::plan::redirect::decide_before_https;
 use crate::plan::snapshot::Route;
@@ -192,7 +192,7 @@ impl Exchange {
     }
 
     /// Returns the page for an error that no upstream answered.
-    fn error_page(&self, error: &Error) -> Option<&Rendered> {
+    fn error_page(&self, error: &Error) -> Option<&Stored> {
         let status = ErrorStatus::of(error.status()).filter(|_| error.side() == Side::Upstream)?;
         let snapshot = &self.generation.snapshot;
         let route = self.record.route_name().and_then(|name| snapshot.route(name));

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use crate::plan::answer::PROXY_STATUS;
 use crate::plan::config::ErrorStatus;
 use crate::plan::dialect::Dialect;
-use crate::plan::page::{Fate, Rendered};
+use crate::plan::page::{Fate, Stored};
 use crate::plan::snapshot::Route;
 use crate::plan::verdict::Pass;
 use crate::proxy::io::gather::Source;
@@ -30,7 +30,7 @@ pub(super) fn page<'r>(
     route: &'r Route,
     pass: Pass,
     context: &ResponseContext,
-) -> Option<&'r Rendered> {
+) -> Option<&'r Stored> {
     if route.config.errors.upstream.is_empty() {
         return None;
     }
@@ -46,7 +46,7 @@ pub(super) fn page<'r>(
 /// Puts a page in the place of an upstream's answer, and ends its record. The answer's fields stay, but for those of its
 /// content.
 pub(super) fn with(
-    page: &Rendered,
+    page: &Stored,
     response: Response<Incoming>,
     head_only: bool,
     (lease, record): (Lease, RequestRecord),
@@ -57,9 +57,7 @@ pub(super) fn with(
     for name in removed {
         head.headers.remove(name);
     }
-    for (name, value) in &page.head {
-        head.headers.insert(name, value.clone());
-    }
+    page.add_fields(&mut head.headers);
     if let Ok(value) = HeaderValue::try_from(format!("backsoon; received-status={}", head.status.as_u16())) {
         head.headers.append(PROXY_STATUS, value);
     }

@@ -19,7 +19,7 @@ use crate::plan::config::{Fixed, Lasts, RouteConfig};
 use crate::plan::dialect::Dialect;
 use crate::plan::news::document::{Document, Selected};
 use crate::plan::news::forms::Reply;
-use crate::plan::page::{Rendered, Variant};
+use crate::plan::page::{Rendered, Stored, Variant};
 use crate::plan::pass::InvalidToken;
 use crate::plan::snapshot::{Closure, Route};
 use crate::plan::verdict::Pass;
@@ -41,7 +41,7 @@ pub(crate) fn page<B>(
     let (chosen, _) = renderer.choose_for(route, request.method(), request.uri().query(), request.headers());
     let variant = timed(chosen);
     let rendered = closure.rendered(variant);
-    let mut response = answer(rendered.status, rendered, context);
+    let mut response = answer(rendered.status, rendered.rendered(), context);
     let answer = AnswerContext {
         headers: request.headers(),
         elapsed: live.published.elapsed(),
@@ -59,7 +59,7 @@ pub(crate) fn page<B>(
 pub(crate) fn drained_page(closure: &Closure, live: &Generation, context: &ResponseContext) -> Response<Body> {
     let variant = Variant { dialect: context.dialect(), language: 0, coding: Coding::Identity };
     let rendered = closure.rendered(variant);
-    let mut response = answer(rendered.status, rendered, context);
+    let mut response = answer(rendered.status, rendered.rendered(), context);
     let (headers, elapsed) = (&HeaderMap::new(), live.published.elapsed());
     // The head is gone, and with it the request's origin and whether it was a navigation.
     let cors = closure.page.look.renderer.config.cors.as_ref();
@@ -85,7 +85,7 @@ fn forget_promise(response: &mut Response<Body>) {
 /// Puts the seconds of `Retry-After` into the body, if this variant says them.
 fn set_time(
     response: &mut Response<Body>,
-    rendered: &Rendered,
+    rendered: &Stored,
     variant: Variant,
     seconds: u64,
     context: &ResponseContext,
@@ -103,12 +103,12 @@ pub(crate) fn fixed(fixed: &Fixed, context: &ResponseContext) -> Response<Body> 
     if matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
         return without_content(status, context);
     }
-    answer(status, &Rendered::new(PLAIN_TEXT, fixed.body.clone().into()), context)
+    answer(status, Rendered::new(PLAIN_TEXT, fixed.body.clone().into()), context)
 }
 
 /// Returns an answer whose status forbids content (RFC 9110 section 6.4.1). hyper enforces that over HTTP/1 only.
 fn without_content(status: StatusCode, context: &ResponseContext) -> Response<Body> {
-    let mut response = answer(status, &Rendered::new(PLAIN_TEXT, Bytes::new()), context);
+    let mut response = answer(status, Rendered::new(PLAIN_TEXT, Bytes::new()), context);
     response.headers_mut().remove(CONTENT_TYPE);
     response.headers_mut().remove(CONTENT_LENGTH);
     response
@@ -127,11 +127,11 @@ pub(crate) fn status<B>(
     let mut response = match route.closure.as_ref().filter(|_| !admitted) {
         Some(closure) => {
             let (variant, _) = renderer.choose_for(&route.config, method, query, headers);
-            answer(StatusCode::OK, closure.rendered(variant), context)
+            answer(StatusCode::OK, closure.rendered(variant).rendered(), context)
         }
         None => match route.running_page(renderer.choose(None, method, query, headers)) {
-            Some(page) => answer(StatusCode::OK, page, context),
-            None => answer(StatusCode::OK, &Rendered::new(JSON, route.open.clone()), context),
+            Some(page) => answer(StatusCode::OK, page.rendered(), context),
+            None => answer(StatusCode::OK, Rendered::new(JSON, route.open.clone()), context),
         },
     };
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
@@ -150,7 +150,7 @@ pub(crate) fn own_preflight(context: &ResponseContext) -> Response<Body> {
 
 /// Returns the badge of a route.
 pub(crate) fn badge(route: &Route, context: &ResponseContext) -> Response<Body> {
-    let mut response = answer(StatusCode::OK, route.renderer.badge(route.closure.is_some()), context);
+    let mut response = answer(StatusCode::OK, route.renderer.badge(route.closure.is_some()).rendered(), context);
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
     response
 }
@@ -159,7 +159,7 @@ pub(crate) fn badge(route: &Route, context: &ResponseContext) -> Response<Body> 
 pub(crate) fn banner(form: &BannerForm, fresh: Fresh, context: &ResponseContext) -> Response<Body> {
     let mut response = match fresh {
         Fresh::Yes => without_content(StatusCode::NOT_MODIFIED, context),
-        Fresh::No => answer(StatusCode::OK, &Rendered::new(form.content_type.clone(), form.bytes.clone()), context),
+        Fresh::No => answer(StatusCode::OK, Rendered::new(form.content_type.clone(), form.bytes.clone()), context),
     };
     let headers = response.headers_mut();
     headers.insert(ETAG, form.etag.clone());
@@ -190,7 +190,7 @@ pub(crate) fn document(
 ) -> Response<Body> {
     let mut response = match fresh {
         Fresh::Yes => without_content(StatusCode::NOT_MODIFIED, context),
-        Fresh::No => answer(StatusCode::OK, &Rendered::new(document.content_type.clone(), selected.bytes), context),
+        Fresh::No => answer(StatusCode::OK, Rendered::new(document.content_type.clone(), selected.bytes), context),
     };
     let headers = response.headers_mut();
     headers.insert(ETAG, selected.etag);
@@ -334,9 +334,9 @@ fn unshared(headers: &mut HeaderMap) {
 }
 
 /// Returns an error in a form that the client reads: its page, if it has one.
-pub(crate) fn error(error: &Error, page: Option<&Rendered>, context: &ResponseContext) -> Response<Body> {
+pub(crate) fn error(error: &Error, page: Option<&Stored>, context: &ResponseContext) -> Response<Body> {
     let mut response = match page {
-        Some(page) => answer(page.status, page, context),
+        Some(page) => answer(page.status, page.rendered(), context),
         None => text_answer(error.status(), &error.to_string(), context),
     };
     let headers = response.headers_mut();
@@ -383,7 +383,7 @@ fn text_answer(status: StatusCode, detail: &str, context: &ResponseContext) -> R
             let web = context.call != Some(Dialect::Grpc);
             let content_type = if web { "application/grpc-web+proto" } else { "application/grpc" };
             let mut response =
-                answer(StatusCode::OK, &Rendered::new(HeaderValue::from_static(content_type), Bytes::new()), context);
+                answer(StatusCode::OK, Rendered::new(HeaderValue::from_static(content_type), Bytes::new()), context);
             let headers = response.headers_mut();
             headers.remove(CONTENT_LENGTH);
             headers.insert(GRPC_STATUS, grpc.into());
@@ -394,13 +394,13 @@ fn text_answer(status: StatusCode, detail: &str, context: &ResponseContext) -> R
         }
         Dialect::Connect | Dialect::ConnectStreamJson | Dialect::ConnectStreamProto => {
             let json = format!("{{\"code\":\"{connect}\",\"message\":\"{detail}\"}}");
-            answer(status, &Rendered::new(JSON, json.into()), context)
+            answer(status, Rendered::new(JSON, json.into()), context)
         }
         Dialect::Problem | Dialect::Json => {
             let json = format!(
                 "{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{code},\"detail\":\"{detail}\"}}\n"
             );
-            answer(status, &Rendered::new(PROBLEM_JSON, json.into()), context)
+            answer(status, Rendered::new(PROBLEM_JSON, json.into()), context)
         }
         Dialect::Html
         | Dialect::Text
@@ -411,7 +411,7 @@ fn text_answer(status: StatusCode, detail: &str, context: &ResponseContext) -> R
         | Dialect::Soap12
         | Dialect::Events
         | Dialect::Preflight => {
-            answer(status, &Rendered::new(PLAIN_TEXT, format!("{code} {title}: {detail}\n").into()), context)
+            answer(status, Rendered::new(PLAIN_TEXT, format!("{code} {title}: {detail}\n").into()), context)
         }
     }
 }
@@ -426,13 +426,13 @@ fn call_status(status: StatusCode) -> (u16, &'static str) {
     }
 }
 
-fn answer(status: StatusCode, rendered: &Rendered, context: &ResponseContext) -> Response<Body> {
-    let empty = context.head_only() || rendered.body.is_empty();
-    let mut response = Response::new(if empty { Body::Empty } else { Body::Full(rendered.body.clone()) });
+fn answer(status: StatusCode, rendered: Rendered, context: &ResponseContext) -> Response<Body> {
+    let Rendered { head, body, .. } = rendered;
+    let empty = context.head_only() || body.is_empty();
+    let mut response = Response::new(if empty { Body::Empty } else { Body::Full(body) });
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.clone_from(&rendered.head);
-    headers.insert(X_REQUEST_ID, context.id.clone());
+    *response.headers_mut() = head;
+    response.headers_mut().insert(X_REQUEST_ID, context.id.clone());
     response
 }
 
