@@ -1,4 +1,7 @@
-//! `backsoon man`: writes the manual pages, from the same definition as `--help`.
+//! `backsoon man`: writes the manual pages: of the commands from the same definition as `--help`, and of the files from
+//! their keys.
+
+mod files;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -14,7 +17,8 @@ use super::{definition, exit};
 /// The arguments of `man`.
 #[derive(Args, Debug)]
 pub(super) struct Man {
-    /// Write every page into this directory, made if it is missing; else the first one to standard output
+    /// Write every page into this directory, made if it is missing; else the first one to standard output. Those of the
+    /// files, in section 5, go to `man5` beside it if its name is `man1`
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -36,9 +40,19 @@ pub(super) fn run(args: &Man, streams: &mut Streams) -> Result<u8, Failure> {
     match &args.dir {
         None => streams.data().write_all(&page(&all)?)?,
         Some(dir) => {
-            let failed = |source| Failure::File { verb: "write the pages into", path: dir.clone(), source };
-            fs::create_dir_all(dir).and_then(|()| write_pages(&all, dir)).map_err(failed)?;
-            writeln!(streams.out, "wrote {} pages into {}", pages(dir), dir.display())?;
+            let failed = |dir: &Path| {
+                let path = dir.to_owned();
+                move |source| Failure::File { verb: "write the pages into", path, source }
+            };
+            let of_files = of_files(dir);
+            fs::create_dir_all(dir).and_then(|()| write_pages(&all, dir)).map_err(failed(dir))?;
+            fs::create_dir_all(&of_files).and_then(|()| write_files(&of_files)).map_err(failed(&of_files))?;
+            let beside = if of_files == *dir {
+                String::new()
+            } else {
+                format!(", and {} into {}", pages(&of_files), of_files.display())
+            };
+            writeln!(streams.out, "wrote {} pages into {}{beside}", pages(dir), dir.display())?;
         }
     }
     Ok(exit::OK)
@@ -48,6 +62,16 @@ pub(super) fn run(args: &Man, streams: &mut Streams) -> Result<u8, Failure> {
 fn write_pages(command: &Command, dir: &Path) -> io::Result<()> {
     command.get_subcommands().filter(|below| !below.is_hide_set()).try_for_each(|below| write_pages(below, dir))?;
     fs::write(dir.join(clap_mangen::Man::new(command.clone()).get_filename()), page(command)?)
+}
+
+/// Returns the directory of the pages about files: `man5` beside `man1`, or the same one.
+fn of_files(dir: &Path) -> PathBuf {
+    if dir.file_name().is_some_and(|name| name == "man1") { dir.with_file_name("man5") } else { dir.to_owned() }
+}
+
+/// Writes the pages about files.
+fn write_files(dir: &Path) -> io::Result<()> {
+    files::PAGES.iter().try_for_each(|page| fs::write(dir.join(page.file()), page.text()))
 }
 
 /// Returns the page of a command. The text below the options has sections of its own, named as in other manuals.

@@ -1,6 +1,7 @@
 //! Key of a file: its name, the form of its value, its default and its meaning.
 
 pub(in crate::plan) mod pattern;
+mod reference;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

@@ -2,10 +2,9 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use crate::plan::key::{Absent, Form, Key, Table};
+use crate::plan::key::{Key, Table};
 use crate::plan::keys::{CONFIG, FLAGS};
 use crate::plan::problem::Problem;
 use crate::plan::{config, flags};
@@ -128,14 +127,7 @@ fn texts() -> Vec<(PathBuf, String)> {
 
 /// Returns the document with its tables of keys replaced by those of the code.
 fn with_tables(document: &str, top: &'static Table) -> String {
-    let mut tables = vec![top];
-    let mut index = 0;
-    while let Some(table) = tables.get(index) {
-        let inner = table.keys.iter().flat_map(|key| tables_in(&key.form));
-        let new: Vec<_> = inner.filter(|inner| !tables.iter().any(|table| table.header == inner.header)).collect();
-        tables.extend(new);
-        index += 1;
-    }
+    let tables = top.with_inner();
     tables.iter().fold(document.to_owned(), |document, table| {
         let begin = format!("<!-- keys: {} -->\n", table.header);
         let (before, rest) = document.split_once(&begin).unwrap_or_else(|| panic!("no {begin}"));
@@ -144,90 +136,16 @@ fn with_tables(document: &str, top: &'static Table) -> String {
     })
 }
 
-fn tables_in(form: &Form) -> Vec<&'static Table> {
-    match form {
-        Form::Table(table) | Form::Tables(table, _) => vec![table],
-        Form::Array(item, _)
-        | Form::OneOrArray(item, _)
-        | Form::Routes(item)
-        | Form::Targets(item)
-        | Form::Upstreams(item) => tables_in(item),
-        Form::Statuses(item, _) => tables_in(item),
-        Form::Either(forms) => forms.iter().flat_map(tables_in).collect(),
-        Form::Text(_)
-        | Form::Words(_)
-        | Form::Paragraphs(_)
-        | Form::Translated(_)
-        | Form::Bool
-        | Form::Count(..)
-        | Form::Share
-        | Form::Size(..)
-        | Form::Time(..)
-        | Form::Instant
-        | Form::Choice(_)
-        | Form::Fields(_) => Vec::new(),
-    }
-}
-
 fn rows(table: &Table) -> String {
     let row = |key: &Key| {
-        let default = match key.default().as_deref() {
-            Some("{}") => "its defaults".to_owned(),
-            Some("[]") => "none".to_owned(),
-            Some(value) => format!("`{value}`"),
-            None => absent(key),
-        };
-        format!("| `{}` | {} | {default} | {} |\n", key.name, type_of(&key.form), key.meaning)
+        format!("| `{}` | {} | {} | {} |\n", key.name, key.form.described(&link), key.absence(), key.meaning)
     };
     let rows: String = table.keys.iter().map(row).collect();
     format!("| key | type | default | meaning |\n|---|---|---|---|\n{rows}")
 }
 
-fn absent(key: &Key) -> String {
-    match key.absent {
-        Absent::Required => "*required*".to_owned(),
-        Absent::Means(words) => words.to_owned(),
-        Absent::Is(_) | Absent::Count(_) | Absent::Bytes(_) | Absent::Millis(_) => String::new(),
-    }
-}
-
-/// Returns the type of a value, in Markdown.
-fn type_of(form: &Form) -> String {
-    match form {
-        Form::Text(pattern) => pattern.name.to_owned(),
-        Form::Words(longest) => format!("line of text, {longest} bytes at most"),
-        Form::Paragraphs(longest) => format!("text, {longest} bytes at most"),
-        Form::Translated(longest) => format!("[translatable text](#types), {longest} bytes at most"),
-        Form::Bool => "`true` or `false`".to_owned(),
-        Form::Count(least, most) if *most > MOST => format!("number, {least} or more"),
-        Form::Count(least, most) => format!("number, {least} to {most}"),
-        Form::Share => "share, 0 to 1".to_owned(),
-        Form::Size(..) => format!("[size](#types), {}", form.range().unwrap_or_default()),
-        Form::Time(..) => format!("[duration](#types), {}", form.range().unwrap_or_default()),
-        Form::Instant => "[instant](#types)".to_owned(),
-        Form::Choice(words) => words.iter().map(|word| format!("`{word:?}`")).collect::<Vec<_>>().join(", "),
-        Form::Array(item, counts) => format!("list of {}: {}", count(counts), type_of(item)),
-        Form::OneOrArray(item, counts) => format!("{}; or a list of {}", type_of(item), count(counts)),
-        Form::Fields(longest) => format!("for each header field: line of text, {longest} bytes at most"),
-        Form::Statuses(item, most) => format!("for each status or class of them, {most} at most: {}", type_of(item)),
-        Form::Table(table) => format!("table {}", link(table)),
-        Form::Tables(table, most) => format!("tables {}, {most} at most", link(table)),
-        Form::Routes(item) => format!("for each name: {}", type_of(item)),
-        Form::Targets(item) => format!("for each route: {}", type_of(item)),
-        Form::Upstreams(item) => format!("for each upstream: {}", type_of(item)),
-        Form::Either(forms) => forms.iter().map(type_of).collect::<Vec<_>>().join("; or "),
-    }
-}
-
 fn link(table: &Table) -> String {
     format!("[`{}`](#{})", table.header, anchor(table.header))
-}
-
-fn count(counts: &RangeInclusive<usize>) -> String {
-    match counts.end() {
-        &usize::MAX => "any length".to_owned(),
-        end => format!("{} to {end}", counts.start()),
-    }
 }
 
 /// Returns the links of a document that lead to no file, or to no heading of one.
@@ -280,5 +198,3 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 const END: &str = "<!-- /keys -->";
-/// Greatest upper end of a range. A range with a greater one is shown without an end.
-const MOST: u64 = 1 << 60;
