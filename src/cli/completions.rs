@@ -1,23 +1,40 @@
 //! `backsoon completions`: writes a shell's completion script.
+//!
+//! The scripts complete names of routes, windows, upstreams and listeners as well. They call `backsoon completions --names`
+//! for them, which reads the files that the command line so far would read.
 
+mod names;
+mod scripts;
+
+use std::ffi::OsString;
 use std::io::Write as _;
 
 use clap::Args;
 use clap_complete::Shell;
 
+use super::exit;
 use super::failure::Failure;
 use super::streams::Streams;
-use super::{definition, exit};
+use names::Kind;
 
 /// The arguments of `completions`.
 #[derive(Args, Debug)]
 pub(super) struct Completions {
     /// The shell
-    shell: Shell,
+    #[arg(required_unless_present = "names")]
+    shell: Option<Shell>,
+    /// Print names for a command line, as the scripts ask
+    #[arg(long, value_enum, hide = true, conflicts_with = "shell")]
+    names: Option<Kind>,
+    /// Words of the command line
+    #[arg(last = true, hide = true, requires = "names")]
+    words: Vec<OsString>,
 }
 
 /// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
+The scripts complete commands, options, and the names of routes, windows, upstreams and listeners in your files.
+
 Examples:
   backsoon completions bash > /etc/bash_completion.d/backsoon
   backsoon completions zsh  > \"${fpath[1]}/_backsoon\"
@@ -28,11 +45,14 @@ Exit codes:
   64  there is no such shell
   74  it cannot be written";
 
-/// Writes the script.
+/// Writes the script, or names.
 pub(super) fn run(args: &Completions, streams: &mut Streams) -> Result<u8, Failure> {
-    // Generated in memory first, because the generator panics on a failed write.
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut definition(), "backsoon", &mut script);
-    streams.data().write_all(&script)?;
+    if let Some(kind) = args.names {
+        for name in names::names(kind, &args.words) {
+            writeln!(streams.out, "{name}")?;
+        }
+    } else if let Some(shell) = args.shell {
+        streams.data().write_all(scripts::script(shell).as_bytes())?;
+    }
     Ok(exit::OK)
 }
