@@ -34,7 +34,7 @@ criterion_group! {
         .sample_size(30)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));
-    targets = decisions, policies, paths, dialects, pages, files, publications
+    targets = decisions, patterns, policies, paths, dialects, pages, files, publications
 }
 criterion_main!(benches);
 
@@ -56,6 +56,32 @@ fn decisions(c: &mut Criterion) {
         let nobody = |index| (format!("nobody{index}.example.net"), "/v1/index.html".to_owned());
         let requests: Vec<_> = (0..size).map(nobody).collect();
         group.bench_function(format!("none, {size} routes"), |b| in_turn(b, &snapshot, &requests));
+    }
+}
+
+/// Measures routes whose paths have `*`: of as many beginnings as there are routes, and as many of one as may be.
+fn patterns(c: &mut Criterion) {
+    let mut group = c.benchmark_group("pattern");
+    let ask = |path: String| ("example.com".to_owned(), path);
+    for (size, path, asked) in [
+        (LARGEST, "/v1/tenants/{}/*/orders", "/v1/tenants/{}/eu/orders/2026/invoice.pdf"),
+        (64, "/v1/*/orders-{}", "/v1/eu/orders-{}/2026/invoice.pdf"),
+        (64, "/**/orders-{}.pdf", "/v1/tenants/eu/2026/orders-{}.pdf"),
+    ] {
+        let mut text = "[[listen]]\naddress = \"127.0.0.1:0\"\n".to_owned();
+        let of = |pattern: &str, index: usize| pattern.replace("{}", &format!("{index:05}"));
+        for index in 0..size {
+            let path = of(path, index);
+            let upstream = "upstream = \"http://127.0.0.1:3000\"";
+            let _ = writeln!(text, "[routes.r{index}]\nhost = \"example.com\"\npath = \"{path}\"\n{upstream}");
+        }
+        let (config, problems) = config::parse("backsoon.toml", &text);
+        let config = config.unwrap_or_else(|| panic!("a config: {problems:?}"));
+        let snapshot = snapshot(&config, &Flags::default(), None, 1);
+        let requests: Vec<_> = (0..size).map(|index| ask(of(asked, index))).collect();
+        group.bench_function(format!("{path}, {size} routes"), |b| in_turn(b, &snapshot, &requests));
+        let requests = [ask("/v1/tenants/acme/eu/2026/index.html".to_owned())];
+        group.bench_function(format!("{path}, {size} routes, none covers"), |b| in_turn(b, &snapshot, &requests));
     }
 }
 

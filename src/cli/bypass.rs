@@ -277,8 +277,9 @@ fn destination(args: &Bypass, config: &Config, route: &RouteConfig) -> Result<(S
     let address = secure.or_else(|| port(false).filter(|_| allows_http).map(|port| ("http", port, 80)));
     let (host, (scheme, port, usual)) = (exact.ok_or_else(no_url)?, address.ok_or_else(no_url)?);
     let port = if port == usual { String::new() } else { format!(":{port}") };
-    let path = route.paths.first().map_or("/", |path| path.as_str());
-    Ok((format!("{scheme}://{host}{port}"), path.to_owned()))
+    // A pattern is no path that a browser could open.
+    let path = route.paths.iter().find(|path| path.is_prefix()).ok_or_else(no_url)?;
+    Ok((format!("{scheme}://{host}{port}"), path.as_str().to_owned()))
 }
 
 /// Reads the name of a link: what a route's name may be.

@@ -1,5 +1,6 @@
 //! `backsoon explain`: tells what would happen to a request, and why. The decision is made by the proxy's own code.
 
+mod fields;
 mod matched;
 mod report;
 

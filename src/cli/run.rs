@@ -13,7 +13,7 @@ use crate::control::preview::Preview;
 use crate::control::{self, End, Signals};
 use crate::files::Files;
 use crate::live::{self, Stage};
-use crate::plan::config::{Address, LogLevel};
+use crate::plan::config::{Listen, LogLevel};
 use crate::proxy;
 use crate::proxy::listen::{self, BindError, Inherited};
 use crate::telemetry::Meters;
@@ -82,8 +82,9 @@ fn serve(options: &Options, preview: Option<Preview>, log: LogHandle) -> Result<
         Controller::start(options.config.clone(), files, preview, log).map_err(StartError::Problems)?;
     let workers = controller.config().workers.unwrap_or_else(cores);
     let mut inherited = inherited();
-    let admin = controller.config().admin.clone();
-    let admin = admin.map(|address| bind_admin(&address, &mut inherited)).transpose().map_err(StartError::Bind)?;
+    let file = controller.config().admin_file.clone();
+    let admin = controller.config().admin.clone().map(|address| Listen { file, ..Listen::plain(address) });
+    let admin = admin.map(|listen| bind_admin(&listen, &mut inherited)).transpose().map_err(StartError::Bind)?;
     let (admin, admin_file) = admin.unzip();
     let admin_file = admin_file.flatten();
     let listeners = listen::bind(&controller.config().listen, workers, &mut inherited).map_err(StartError::Bind)?;
@@ -157,8 +158,9 @@ fn inherited() -> Inherited {
 }
 
 /// Binds the admin listener. Also returns its socket file, if this process created it and must remove it at the end.
-fn bind_admin(address: &Address, inherited: &mut Inherited) -> Result<(AdminListener, Option<PathBuf>), BindError> {
-    let (bound, file) = listen::bind_one_exclusively(address, inherited)?;
+fn bind_admin(listen: &Listen, inherited: &mut Inherited) -> Result<(AdminListener, Option<PathBuf>), BindError> {
+    let (bound, file) = listen::bind_one_exclusively(listen, inherited)?;
+    let address = &listen.address;
     let listener = match bound {
         listen::Exclusive::Tcp(listener) => {
             let local = listener.local_addr().map_or_else(|_| address.to_string(), |local| local.to_string());

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::plan::config::{Address, Config, Listen};
+use crate::plan::config::{Address, Config, Listen, SocketFile};
 use crate::plan::problem::Problem;
 
 /// Settings as they were at the start.
 pub(super) struct StartupSettings {
     listen: Vec<(Listen, bool)>,
-    admin: Option<Address>,
+    admin: (Option<Address>, SocketFile),
     workers: Option<usize>,
     access_file: Option<PathBuf>,
     connections: Option<usize>,
@@ -20,7 +20,7 @@ impl StartupSettings {
     pub(super) fn of(config: &Config) -> Self {
         Self {
             listen: listeners(&config.listen),
-            admin: config.admin.clone(),
+            admin: (config.admin.clone(), config.admin_file.clone()),
             workers: config.workers,
             access_file: config.log.access_file.clone(),
             connections: config.limits.connections,
@@ -32,7 +32,7 @@ impl StartupSettings {
     pub(super) fn changed_by(&self, config: &Config, config_file: &Path) -> Vec<Problem> {
         let changed = [
             ("listen", listeners(&config.listen) != self.listen),
-            ("admin", config.admin != self.admin),
+            ("admin", (&config.admin, &config.admin_file) != (&self.admin.0, &self.admin.1)),
             ("workers", config.workers != self.workers),
             ("access_file", config.log.access_file != self.access_file),
             ("connections", config.limits.connections != self.connections),

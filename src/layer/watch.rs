@@ -15,14 +15,14 @@ use crate::files::{Change, Files, Options};
 use crate::hold::HoldQueues;
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{
-    Access, Config, Errors, Exception, Hold, Log, OnMissing, PageConfig, Policy, RouteConfig, StatusConfig, Trace,
-    TrustedProxies, WellKnown,
+    Access, Config, Errors, Exception, Hold, Log, OnMissing, PageConfig, Policy, RouteConfig, SocketFile, StatusConfig,
+    Trace, TrustedProxies, WellKnown,
 };
 use crate::plan::encoding;
 use crate::plan::flags::{self, Flags, Mode};
 use crate::plan::limits::Limits;
 use crate::plan::page::{Renderer, Renderers, Sources};
-use crate::plan::path::Prefix;
+use crate::plan::path::PathPattern;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::{Route, Snapshot};
 use crate::status::{FileStatus, InForceStatus, PendingStatus, ProblemStatus, Role};
@@ -161,7 +161,7 @@ pub(super) fn config(route: String, always_open: Vec<Exception>, policy: Policy)
     let route = RouteConfig {
         name: route,
         hosts: Vec::new(),
-        paths: Prefix::new("/").into_iter().collect(),
+        paths: PathPattern::new("/").into_iter().collect(),
         upstreams: Vec::new(),
         redirect: None,
         listen: Vec::new(),
@@ -191,6 +191,7 @@ pub(super) fn config(route: String, always_open: Vec<Exception>, policy: Policy)
         response: None,
         listen: Vec::new(),
         admin: None,
+        admin_file: SocketFile::default(),
         replicas: Vec::new(),
         limits: Limits::default(),
         log: Log { access: Access::Off, ..Log::default() },

@@ -3,6 +3,7 @@
 mod address;
 mod balance;
 mod checks;
+mod claims;
 mod destination;
 mod digest;
 mod endpoint;
@@ -74,7 +75,7 @@ pub use template::{ProgramFormat, ProgramTemplate};
 pub use tls::{CertSource, ClientAuth, ClientNeed, ListenTls, TlsFiles, TlsVersion};
 pub use variables::{Origin, Used};
 
-use super::path::{PathPattern, Prefix};
+use super::path::PathPattern;
 use super::problem::Problem;
 use super::rewrite::{BasePath, Rewrite};
 
@@ -101,6 +102,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Address of the admin listener, if there is one.
     pub admin: Option<Address>,
+    /// Access to the file of the admin listener, if that is a unix socket.
+    pub admin_file: SocketFile,
     /// Admin listeners of all proxies that share the flag file, for commands; the proxy itself asks none.
     pub replicas: Vec<Endpoint>,
     /// Limits and time-outs.
@@ -241,7 +244,7 @@ pub struct RouteConfig {
     /// Hosts; empty means any.
     pub hosts: Vec<HostPattern>,
     /// Paths; at least one, by default `/`.
-    pub paths: Vec<Prefix>,
+    pub paths: Vec<PathPattern>,
     /// Names of the listeners; empty means any.
     pub listen: Vec<String>,
     /// Upstreams; at least one, unless the route redirects.
@@ -283,6 +286,11 @@ impl RouteConfig {
     pub fn named_upstreams(&self) -> impl Iterator<Item = (&Upstream, Option<&str>)> {
         let name = |place: usize| self.balance.as_ref()?.shares.get(place)?.name.as_deref();
         self.upstreams.iter().enumerate().map(move |(place, upstream)| (upstream, name(place)))
+    }
+
+    /// Returns the closest of the paths that cover a path in normal form.
+    pub fn path_of(&self, path: &str) -> Option<&PathPattern> {
+        self.paths.iter().filter(|pattern| pattern.covers(path)).max_by_key(|pattern| pattern.rank())
     }
 
     /// Returns the host if the route is for one alone.

@@ -5,9 +5,13 @@
 //! form is refused. Every `%XX` is decoded once, `\` reads as `/`, parameters (`;…`) are dropped, empty segments are
 //! merged, and `.` and `..` are resolved.
 
+mod order;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::Split;
+
+pub use order::Rank;
 
 /// Path prefix of the config, in normal form: it begins with `/` and ends without, except for `/` itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,7 +19,7 @@ pub struct Prefix(Box<str>);
 
 /// Path of the config in which `*` stands for any characters of one segment, and `**` for any segments. Covers everything
 /// below, as a prefix does.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PathPattern {
     prefix: Prefix,
     /// Segments between the `**`, if there is any `*`. The first ones stand at the beginning of the path.
@@ -91,6 +95,11 @@ impl PathPattern {
     /// Returns the pattern as text.
     pub fn as_str(&self) -> &str {
         self.prefix.as_str()
+    }
+
+    /// Returns true if there is no `*`: the pattern is a prefix.
+    pub fn is_prefix(&self) -> bool {
+        self.runs.is_empty()
     }
 
     /// Returns true if a path in normal form matches the pattern or lies below a match.

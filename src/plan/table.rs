@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::config::{HostPattern, RouteConfig, SitePlace};
-use super::path::Prefix;
+use super::path::PathPattern;
 
 /// Look-up of routes: those of the request's listener alone, then those of every listener. Among them the most specific
-/// host that has the path, then the longest path.
+/// host that has the path, then the closest path: of prefixes, the longest.
 #[derive(Debug, Default)]
 pub struct Table {
     /// Routes of every listener.
@@ -35,6 +35,8 @@ struct Paths {
     root: Option<usize>,
     /// Routes for all other paths.
     routes: HashMap<Box<str>, usize>,
+    /// Paths with `*` by the prefix that they begin with, the closest first. Most configs have none, and pay one branch.
+    patterns: HashMap<Box<str>, Vec<(PathPattern, usize)>>,
     /// Bytes of the longest prefix. Longer paths need not be hashed.
     longest: usize,
 }
@@ -121,7 +123,7 @@ impl Hosts {
         }
         if let Some(prefix) = &site.prefix {
             let hosts = self.exact.values_mut().chain(self.below.values_mut()).chain([&mut self.any]);
-            hosts.for_each(|paths| paths.insert_path(prefix, index));
+            hosts.for_each(|paths| paths.insert_prefix(prefix.as_str(), index));
         }
     }
 
@@ -158,11 +160,13 @@ impl Hosts {
 
 impl Paths {
     fn insert(&mut self, route: &RouteConfig, index: usize) {
-        route.paths.iter().for_each(|path| self.insert_path(path, index));
+        for path in &route.paths {
+            if path.is_prefix() { self.insert_prefix(path.as_str(), index) } else { self.insert_pattern(path, index) }
+        }
     }
 
-    fn insert_path(&mut self, path: &Prefix, index: usize) {
-        match path.as_str() {
+    fn insert_prefix(&mut self, path: &str, index: usize) {
+        match path {
             "/" => _ = self.root.get_or_insert(index),
             path => {
                 self.routes.entry(path.into()).or_insert(index);
@@ -171,12 +175,25 @@ impl Paths {
         }
     }
 
+    fn insert_pattern(&mut self, path: &PathPattern, index: usize) {
+        let beginning = path.beginning().trim_end_matches('/');
+        self.longest = self.longest.max(beginning.len());
+        let patterns = self.patterns.entry(beginning.into()).or_default();
+        let rank = path.rank();
+        let place = patterns.partition_point(|(other, _)| other.rank() >= rank);
+        patterns.insert(place, (path.clone(), index));
+    }
+
     fn all(&self) -> impl Iterator<Item = usize> {
-        self.root.into_iter().chain(self.routes.values().copied())
+        let patterns = self.patterns.values().flatten().map(|(_, index)| *index);
+        self.root.into_iter().chain(self.routes.values().copied()).chain(patterns)
     }
 
     /// Tries the whole path, then the path without its last segment, and so on to `/`.
     fn find(&self, path: &str) -> Option<usize> {
+        if !self.patterns.is_empty() {
+            return self.find_with_patterns(path);
+        }
         let mut rest = cut(path.trim_end_matches('/'), self.longest);
         while !rest.is_empty() {
             if let Some(&index) = self.routes.get(rest) {
@@ -185,6 +202,25 @@ impl Paths {
             rest = rest.rfind('/').map_or("", |slash| &rest[..slash]);
         }
         self.root
+    }
+
+    /// Does the same where there are patterns. Those that go on behind a prefix are closer than the prefix itself, and
+    /// all of them are less close than a longer prefix.
+    fn find_with_patterns(&self, path: &str) -> Option<usize> {
+        let mut rest = cut(path.trim_end_matches('/'), self.longest);
+        loop {
+            let mut patterns = self.patterns.get(rest).into_iter().flatten();
+            if let Some((_, index)) = patterns.find(|(pattern, _)| pattern.covers(path)) {
+                return Some(*index);
+            }
+            if rest.is_empty() {
+                return self.root;
+            }
+            if let Some(&index) = self.routes.get(rest) {
+                return Some(index);
+            }
+            rest = rest.rfind('/').map_or("", |slash| &rest[..slash]);
+        }
     }
 }
 
@@ -198,3 +234,59 @@ fn cut(path: &str, longest: usize) -> &str {
 }
 
 const LONGEST_HOST: usize = 255;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::config::{Config, parse};
+    use super::super::verdict::normal_host;
+    use super::*;
+
+    fn config(paths: &[(usize, String)]) -> Option<Config> {
+        let mut text = "[[listen]]\naddress = \"127.0.0.1:8080\"\n".to_owned();
+        for (index, (host, path)) in paths.iter().enumerate() {
+            let host = ["www.example.com", "*.example.com"].get(*host).map(|host| format!("host = {host:?}\n"));
+            let host = host.unwrap_or_default();
+            text += &format!("[routes.r{index:02}]\n{host}path = {path:?}\nupstream = \"http://127.0.0.1:1\"\n");
+        }
+        parse("backsoon.toml", &text).0
+    }
+
+    /// Compares all paths of all routes, as the documents tell it.
+    fn naive(routes: &[Arc<RouteConfig>], host: &str, path: &str) -> Option<usize> {
+        let closeness = |route: &RouteConfig| match route.hosts.first() {
+            None => Some(0),
+            Some(HostPattern::Below(parent)) => host.ends_with(&format!(".{parent}")).then_some(1),
+            Some(HostPattern::Exact(exact)) => (exact == host).then_some(2),
+        };
+        let ranks = routes.iter().enumerate().filter_map(|(index, route)| {
+            let path = route.path_of(path)?;
+            Some(((closeness(route)?, path.rank()), index))
+        });
+        ranks.max().map(|(_, index)| index)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_table_finds_the_closest_path_of_the_closest_host(
+            paths in proptest::collection::vec((0..3_usize, proptest::collection::vec(
+                proptest::sample::select(vec!["**", "*", "a", "b", "a*", "ab"]), 0..4)), 1..7),
+            asked in proptest::collection::vec(proptest::sample::select(vec!["a", "b", "ab", "abb", "c"]), 0..5),
+            host in proptest::sample::select(vec!["www.example.com", "a.example.com", "example.org"]),
+        ) {
+            let mut paths: Vec<_> =
+                paths.into_iter().map(|(host, path)| (host, format!("/{}", path.join("/")))).collect();
+            // One that contradicts the others is refused.
+            while config(&paths).is_none() {
+                paths.pop();
+            }
+            let routes = config(&paths).map(|config| config.routes).unwrap_or_default();
+            let table = Table::new(&routes, SitePlace::default());
+            let path = format!("/{}", asked.join("/"));
+            prop_assert_eq!(table.find(None, &normal_host(host), &path), naive(&routes, host, &path), "{:?} {}", paths, path);
+        }
+    }
+}

@@ -3,21 +3,22 @@
 use serde::Serialize;
 
 use crate::plan::config::{HostPattern, RouteConfig};
+use crate::plan::path::PathPattern;
 
 /// Patterns of the route that matched the request.
 #[derive(Debug, Serialize)]
 pub(super) struct Matched {
     /// Absent if the route serves any host.
     pub(super) host: Option<String>,
+    /// Path of the config, perhaps with `*`.
     pub(super) path: String,
 }
 
 /// Returns the patterns of the route that matched the request.
 pub(super) fn matched(route: &RouteConfig, host: &str, path: &str) -> Matched {
-    let covering = route.paths.iter().filter(|prefix| prefix.covers(path)).max_by_key(|prefix| prefix.as_str().len());
     Matched {
         host: host_of(route, host).flatten().map(pattern),
-        path: covering.map_or("/", |prefix| prefix.as_str()).to_owned(),
+        path: route.path_of(path).map_or("/", PathPattern::as_str).to_owned(),
     }
 }
 
@@ -48,7 +49,7 @@ fn pattern(host: &HostPattern) -> String {
 pub(super) fn describe_route(route: &RouteConfig) -> String {
     let hosts: Vec<String> = route.hosts.iter().map(pattern).collect();
     let hosts = if hosts.is_empty() { "any host".to_owned() } else { hosts.join(", ") };
-    let paths: Vec<&str> = route.paths.iter().map(|path| path.as_str()).collect();
+    let paths: Vec<&str> = route.paths.iter().map(PathPattern::as_str).collect();
     let listen =
         if route.listen.is_empty() { String::new() } else { format!(", listener {}", route.listen.join(", ")) };
     format!("{} ({hosts}, path {}{listen})", route.name, paths.join(", "))

@@ -23,6 +23,7 @@ use crate::plan::verdict::{
 use super::super::streams::{DIM, ERROR, GOOD, WARNING, styled};
 use super::super::words;
 use super::ExplainedRequest;
+use super::fields::{self, Change};
 use super::matched::{Matched, describe_route, host_of, matched};
 
 /// Explanation of a verdict. Absent fields do not apply to it.
@@ -70,6 +71,12 @@ pub(super) struct Report {
     language: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     upstreams: Vec<String>,
+    /// Changes of the request's fields, the general ones included, if it is forwarded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    request: Vec<Change>,
+    /// Changes of the answer's fields.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    response: Vec<Change>,
     /// Next window of the route.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<NextWindow>,
@@ -120,6 +127,7 @@ pub(super) fn explain(
     match verdict {
         Verdict::Forward(route, pass) => {
             report.on_route(route, loaded, &path);
+            report.request = fields::changes(route.config.request.as_deref());
             report.why = forward_reason(route, pass, request, &path);
             if let (Pass::Admitted | Pass::Bypassed, Some(closure)) = (pass, &route.closure) {
                 report.why = passing(snapshot, route, closure, &head);
@@ -208,6 +216,8 @@ impl Report {
             template: None,
             language: None,
             upstreams: Vec::new(),
+            request: Vec::new(),
+            response: Vec::new(),
             next: None,
             routes: Vec::new(),
         }
@@ -241,6 +251,7 @@ impl Report {
         self.route = Some(config.name.clone());
         self.matched = Some(matched(config, &self.host, path));
         self.upstreams = config.upstreams.iter().map(ToString::to_string).collect();
+        self.response = fields::changes(config.response.as_deref());
         // A route that is coming back is no longer flagged.
         let flagged = route.closure.as_deref().filter(|_| matches!(route.phase(), Phase::Draining | Phase::Closed));
         self.closure = flagged.and_then(|closure| closure_report(closure, route, loaded, self.at));
@@ -293,7 +304,8 @@ impl Report {
         let mut lines: Vec<(&str, String)> = Vec::new();
         if let (Some(route), Some(matched)) = (&self.route, &self.matched) {
             let host = matched.host.as_deref().map_or("any host".to_owned(), |host| format!("host {}", quoted(host)));
-            lines.push(("route", format!("{route} ({host}, path {})", quoted(&matched.path))));
+            let what = if matched.path.contains('*') { "pattern" } else { "path" };
+            lines.push(("route", format!("{route} ({host}, {what} {})", quoted(&matched.path))));
         }
         if let Some(normal) = &self.normal_path {
             lines.push(("path", format!("{} is matched as {}", quoted(&self.path), quoted(normal))));
@@ -308,6 +320,8 @@ impl Report {
             let nothing = if self.verdict == "forward" { "" } else { " (sees nothing of it)" };
             lines.push(("upstream", format!("{}{nothing}", self.upstreams.join(", "))));
         }
+        lines.extend(fields::lines("request", &self.request));
+        lines.extend(fields::lines("response", &self.response));
         if let Some(next) = &self.next {
             let from = words::instant(next.starts, now);
             lines.push(("next", format!("window {} makes it {} from {from}", quoted(&next.window), next.mode)));

@@ -19,7 +19,7 @@ use crate::plan::config::{
 use crate::plan::dialect::Dialect;
 use crate::plan::flags::{Flag, Flags, Mode, Past, Target, When};
 use crate::plan::page::samples;
-use crate::plan::path::Prefix;
+use crate::plan::path::PathPattern;
 use crate::plan::rewrite::BasePath;
 
 use super::super::failure::Failure;
@@ -174,7 +174,7 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, form: Pre
     let preview = RouteConfig {
         name: ROUTE.to_owned(),
         hosts: Vec::new(),
-        paths: Prefix::new("/").into_iter().collect(),
+        paths: PathPattern::new("/").into_iter().collect(),
         upstreams: vec![Upstream {
             tls: None,
             address: UpstreamAddress::Host("127.0.0.1".to_owned(), 9),

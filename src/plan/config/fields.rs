@@ -75,11 +75,14 @@ pub enum Variable {
     TraceId,
     /// Name of the route.
     Route,
+    /// Name of the listener.
+    Listener,
 }
 
 impl Variable {
     /// All variables, in the order in which they are listed.
-    pub const ALL: [Self; 6] = [Self::ClientIp, Self::Host, Self::Scheme, Self::RequestId, Self::TraceId, Self::Route];
+    pub const ALL: [Self; 7] =
+        [Self::ClientIp, Self::Host, Self::Scheme, Self::RequestId, Self::TraceId, Self::Route, Self::Listener];
 
     /// Returns the variable as it is written.
     pub fn as_str(self) -> &'static str {
@@ -90,6 +93,7 @@ impl Variable {
             Self::RequestId => "{request_id}",
             Self::TraceId => "{trace_id}",
             Self::Route => "{route}",
+            Self::Listener => "{listener}",
         }
     }
 }

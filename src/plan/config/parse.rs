@@ -10,8 +10,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::super::keys;
 use super::super::limits::{self, Limits};
+use super::super::path::Prefix;
 use super::super::problem::quoted;
 use super::super::read::{Report, Section, Value, document, in_order, no_hint};
+use super::claims::{self, Owners};
 use super::errors::Inherited;
 use super::fields::Direction;
 use super::log::log;
@@ -20,7 +22,7 @@ use super::route_page::RoutePages;
 use super::variables::Filler;
 use super::{
     Address, Config, Endpoint, Listen, MOST_REPLICAS, OnMissing, PageConfig, Parsed, ProgramTemplate, RouteConfig,
-    StatusConfig, StoreConfig, Surroundings, Trace, TrustedProxies, Used,
+    SocketFile, StatusConfig, StoreConfig, Surroundings, Trace, TrustedProxies, Used,
 };
 use super::{
     address, fields, foreign, include, mail, notify, page, proxy_protocol, redirect, route, socket, status, tls, values,
@@ -63,6 +65,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let trace = top.take("trace").and_then(|value| trace(&value, report)).unwrap_or_default();
     let listen = listeners(top, report);
     let admin = top.take("admin").and_then(|value| admin(&value, &listen, report));
+    let (admin, admin_file) = admin.unzip();
     let replicas = top.take("replicas").map(|value| replicas(&value, report)).unwrap_or_default();
     let limits = top.take("limits").map(|value| limits_of(&value, report)).unwrap_or_default();
     let log = top.take("log").map(|value| log(&value, report)).unwrap_or_default();
@@ -76,8 +79,8 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let inherited = Inherited { retry_after_max, request, response: response.clone(), ..inherited };
     include::take(top);
     let mut pages = RoutePages::new(&page);
-    let names = listen.iter().filter_map(|(listen, _)| listen.name.clone()).collect();
-    let (mut routes, programs) = routes(top, least, (&inherited, &limits, &mut pages, names), report);
+    let edge = (listen.as_slice(), &page.prefix);
+    let (mut routes, programs) = routes(top, least, (&inherited, &limits, &mut pages, edge), report);
     let status_span = status.as_ref().map(|value| value.span.clone());
     let status = status.map(|value| status::status(&value, &page, &routes, report)).unwrap_or_default();
     let site = status.listen.clone().filter(|(site, place)| is_free(site, place, (&listen, admin.as_ref()), report));
@@ -97,6 +100,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
         response,
         listen: listen.into_iter().chain(site).map(|(listen, _)| listen).collect(),
         admin,
+        admin_file: admin_file.unwrap_or_default(),
         replicas,
         limits,
         log,
@@ -269,13 +273,19 @@ fn is_free(
     false
 }
 
-fn admin(value: &Value<'_>, listen: &[(Listen, Range<usize>)], report: &mut Report<'_>) -> Option<Address> {
+/// Reads the admin listener, and who may use its file.
+fn admin(
+    value: &Value<'_>,
+    listen: &[(Listen, Range<usize>)],
+    report: &mut Report<'_>,
+) -> Option<(Address, SocketFile)> {
     let table = value.table("[admin]", report)?;
     let mut section = Section::new(&keys::ADMIN, "`[admin]`", value.span.clone(), table);
     let written = section.need("address", "say where: `address = \"127.0.0.1:9901\"`");
+    let address = written.as_ref().and_then(|written| address::listen(written, report));
+    let file = socket::file(&mut section, address.as_ref(), report);
     section.finish(report, no_hint);
-    let written = written?;
-    let address = address::listen(&written, report)?;
+    let (written, address) = (written?, address?);
     if let Some((_, public)) = listen.iter().find(|(listen, _)| socket::meeting(&listen.address, &address).is_some()) {
         let help = format!(
             "clients connect there ({}): give the admin listener an address of its own",
@@ -284,7 +294,7 @@ fn admin(value: &Value<'_>, listen: &[(Listen, Range<usize>)], report: &mut Repo
         report.wrong(written.span, "the admin listener must not share a public address", help);
         return None;
     }
-    Some(address)
+    Some((address, file))
 }
 
 fn replicas(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Endpoint> {
@@ -344,7 +354,7 @@ enum Least {
 fn routes(
     top: &mut Section<'_>,
     least: Least,
-    (inherited, limits, pages, listeners): (&Inherited, &Limits, &mut RoutePages<'_>, Vec<String>),
+    (inherited, limits, pages, edge): (&Inherited, &Limits, &mut RoutePages<'_>, (&[(Listen, Range<usize>)], &Prefix)),
     report: &mut Report<'_>,
 ) -> (Vec<Arc<RouteConfig>>, Vec<String>) {
     let Some(value) = top.take("routes") else {
@@ -358,7 +368,7 @@ fn routes(
         report.wrong(value.span.clone(), "the config has no route", format!("say where requests go: {ROUTE_EXAMPLE}"));
     }
     report.at_most(MOST_ROUTES, table.len(), "routes", value.key_span.clone());
-    let mut owners = route::Owners::new(listeners);
+    let mut owners = Owners::new(edge.0);
     let mut routes = Vec::new();
     for (name, table) in in_order(table).into_iter().take(MOST_ROUTES) {
         let table = (name, table);
@@ -367,6 +377,7 @@ fn routes(
         routes.push(route);
     }
     redirect::warn_of_circles(&routes, table, report);
+    claims::warn_of_unreachable(&routes, edge, table, report);
     routes.sort_by(|a, b| a.name.cmp(&b.name));
     let programs = programs_of(&mut routes);
     report.at_most(MOST_TEMPLATES, programs.len(), "templates", value.key_span.clone());

@@ -4,7 +4,7 @@ use http::Uri;
 use toml::de::{DeTable, DeValue};
 
 use super::super::keys;
-use super::super::path;
+use super::super::path::{self, PathPattern, Rank};
 use super::super::problem::quoted;
 use super::super::read::{Report, Section, Value, did_you_mean_text, no_hint};
 use super::{HostPattern, RouteConfig, address};
@@ -207,7 +207,7 @@ pub(super) fn warn_of_circles(routes: &[RouteConfig], table: &DeTable<'_>, repor
 }
 
 /// Returns how closely a route's host and path meet a URL, if they do: the closest route answers.
-fn rank(route: &RouteConfig, host: &str, path: &str) -> Option<(usize, usize)> {
+fn rank(route: &RouteConfig, host: &str, path: &str) -> Option<(usize, Rank)> {
     let of_host = |pattern: &HostPattern| match pattern {
         HostPattern::Exact(name) => (name == host).then_some(usize::MAX),
         HostPattern::Below(parent) => {
@@ -215,8 +215,7 @@ fn rank(route: &RouteConfig, host: &str, path: &str) -> Option<(usize, usize)> {
         }
     };
     let by_host = if route.hosts.is_empty() { Some(0) } else { route.hosts.iter().filter_map(of_host).max() };
-    let by_path = route.paths.iter().filter(|prefix| prefix.covers(path)).map(|prefix| prefix.as_str().len()).max();
-    by_host.zip(by_path)
+    by_host.zip(route.path_of(path).map(PathPattern::rank))
 }
 
 /// Port of https where none is written.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use toml::de::DeValue;
 
-use super::super::path::Prefix;
+use super::super::path::{PathPattern, Prefix};
 use super::super::problem::quoted;
 use super::super::read::{Report, Value};
 use super::super::rewrite::{Rewrite, Stripped};
@@ -13,11 +13,18 @@ use super::{Upstream, values};
 /// Reads `strip_prefix = true` or `"/app"`: the prefixes that are taken, the longest first.
 pub(super) fn strip<'p>(
     value: &Value<'_>,
-    paths: impl Iterator<Item = &'p Prefix> + Clone,
+    paths: impl Iterator<Item = &'p PathPattern> + Clone,
     report: &mut Report<'_>,
 ) -> Vec<Stripped> {
     let written = if let DeValue::Boolean(strips) = value.inner {
         if !strips {
+            return Vec::new();
+        }
+        if let Some(pattern) = paths.clone().find(|path| !path.is_prefix()) {
+            let message =
+                format!("{} is a pattern, and `true` does not tell how much of it is taken", quoted(pattern.as_str()));
+            let help = format!("name a prefix that all paths of the route have: {}", example(pattern));
+            report.wrong(value.span.clone(), message, help);
             return Vec::new();
         }
         None
@@ -31,10 +38,12 @@ pub(super) fn strip<'p>(
     {
         let message =
             format!("the route also has {}, which is not below {}", quoted(other.as_str()), quoted(prefix.as_str()));
-        report.wrong(value.span.clone(), message, "strip what all paths of the route begin with, or write `true`");
+        let or_all = if paths.clone().all(PathPattern::is_prefix) { ", or write `true`" } else { "" };
+        report.wrong(value.span.clone(), message, format!("strip what all paths of the route begin with{or_all}"));
         return Vec::new();
     }
-    let all = written.clone().map_or_else(|| paths.cloned().collect(), |prefix| vec![prefix]);
+    let of_paths = || paths.filter_map(|path| Prefix::new(path.as_str()).ok()).collect();
+    let all = written.clone().map_or_else(of_paths, |prefix| vec![prefix]);
     let mut stripped: Vec<Stripped> =
         all.into_iter().filter(|prefix| prefix.as_str() != "/").map(Stripped::new).collect();
     if stripped.is_empty() {
@@ -43,6 +52,14 @@ pub(super) fn strip<'p>(
     }
     stripped.sort_by_key(|stripped| std::cmp::Reverse(stripped.prefix.as_str().len()));
     stripped
+}
+
+/// Returns a prefix to strip from the paths of a pattern, for a help.
+fn example(pattern: &PathPattern) -> String {
+    match pattern.beginning() {
+        "/" => "`strip_prefix = \"/app\"`, with `path = \"/app/*/x\"`".to_owned(),
+        beginning => quoted(&format!("strip_prefix = {beginning:?}")),
+    }
 }
 
 /// Joins what a route rewrites. `None` if that is nothing.

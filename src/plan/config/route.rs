@@ -1,6 +1,5 @@
 //! Parser of one `[routes.NAME]`.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,31 +9,21 @@ use toml::de::{DeString, DeValue};
 use super::super::dialect::Dialect;
 use super::super::keys;
 use super::super::limits::{self, Limits};
-use super::super::path::{PathPattern, Prefix};
+use super::super::path::PathPattern;
 use super::super::problem::quoted;
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
 use super::super::rewrite::BasePath;
+use super::claims::{Owners, Places};
 use super::errors::Inherited;
 use super::fields::Direction;
 use super::route_page::RoutePages;
 use super::{
-    Exception, FieldChanges, Fixed, HostPattern, ProxyVersion, Redirect, RouteConfig, Share, Trust, Upstream,
-    UpstreamAddress, WellKnown,
+    Exception, FieldChanges, Fixed, ProxyVersion, Redirect, RouteConfig, Share, Trust, Upstream, UpstreamAddress,
+    WellKnown,
 };
 use super::{
     address, balance, errors, fields, policy, redirect, rewrite, socket, sticky, switch, template, tls, values,
 };
-
-/// The listener, the host and the path that a route claims, where it names them.
-type Claim = (Option<String>, Option<HostPattern>, Prefix);
-
-/// Route that owns each listener, host and path, with the place in the file where it claims them.
-#[derive(Default)]
-pub(super) struct Owners {
-    claims: HashMap<Claim, (String, Range<usize>)>,
-    /// Names of the listeners.
-    listeners: Vec<String>,
-}
 
 /// Reads a route. Returns `None` if a required part is wrong or absent.
 pub(super) fn route<'d>(
@@ -47,7 +36,7 @@ pub(super) fn route<'d>(
     let valid = route_name(value.key, &value.key_span, report);
     let table = value.table(&format!("[routes.{}]", value.key), report)?;
     let mut section = Section::new(&keys::ROUTE, format!("route {}", quoted(value.key)), value.span.clone(), table);
-    let places = places(&mut section, &owners.listeners, report);
+    let places = places(&mut section, owners.listeners(), report);
     let paths = places.paths.iter().map(|(path, _)| path);
     let strip = section.take("strip_prefix").map(|value| rewrite::strip(&value, paths, report)).unwrap_or_default();
     let redirects = section.has("redirect");
@@ -167,16 +156,6 @@ fn for_the_whole_proxy(key: &str) -> String {
     format!("{} is for the whole proxy: write it under `[limits]`", quoted(key))
 }
 
-/// Hosts and paths of a route.
-struct Places {
-    hosts: Vec<(HostPattern, Range<usize>)>,
-    paths: Vec<(Prefix, Range<usize>)>,
-    /// Names of listeners.
-    listen: Vec<String>,
-    /// False if some are given, but none of them could be read.
-    whole: bool,
-}
-
 /// Reads hosts, paths and listeners.
 fn places(section: &mut Section<'_>, listeners: &[String], report: &mut Report<'_>) -> Places {
     let mut hosts = Vec::new();
@@ -189,9 +168,9 @@ fn places(section: &mut Section<'_>, listeners: &[String], report: &mut Report<'
         }
         whole = !hosts.is_empty();
     }
-    let mut paths: Vec<_> = Prefix::new("/").map(|root| (root, section.span.clone())).into_iter().collect();
+    let mut paths: Vec<_> = PathPattern::new("/").map(|root| (root, section.span.clone())).into_iter().collect();
     if let Some(value) = section.take("path") {
-        paths = prefixes(&value, value.one_or_more(report), report);
+        paths = patterns(&value, value.one_or_more(report), report);
         whole &= !paths.is_empty();
     }
     let mut listen = Vec::new();
@@ -237,23 +216,18 @@ fn exception(value: &Value<'_>, report: &mut Report<'_>) -> Option<Exception> {
     Some(Exception { path: path?, answer })
 }
 
-fn prefixes(value: &Value<'_>, items: Vec<Value<'_>>, report: &mut Report<'_>) -> Vec<(Prefix, Range<usize>)> {
+fn patterns(value: &Value<'_>, items: Vec<Value<'_>>, report: &mut Report<'_>) -> Vec<(PathPattern, Range<usize>)> {
     report.at_most(MOST_PLACES, items.len(), "paths", value.key_span.clone());
-    let mut prefixes = Vec::new();
+    let mut patterns = Vec::new();
     for item in items.into_iter().take(MOST_PLACES) {
-        prefixes.extend(prefix(&item, report).map(|prefix| (prefix, item.span)));
+        patterns.extend(pattern(&item, report).map(|pattern| (pattern, item.span)));
     }
-    prefixes
+    patterns
 }
 
 fn pattern(value: &Value<'_>, report: &mut Report<'_>) -> Option<PathPattern> {
     let text = value.string("/", report)?;
     values::pattern_of(value, text, report)
-}
-
-fn prefix(value: &Value<'_>, report: &mut Report<'_>) -> Option<Prefix> {
-    let text = value.string("/", report)?;
-    values::prefix_of(value, text, report)
 }
 
 /// Reports duplicates in a list.
@@ -407,54 +381,6 @@ fn upstream_help(scheme: &str, rest: &str, port: u16) -> String {
         return "a port is a number from 1 to 65535".to_owned();
     }
     UPSTREAM_HELP.to_owned()
-}
-
-impl Owners {
-    /// Creates claims for a config whose listeners have these names.
-    pub(super) fn new(listeners: Vec<String>) -> Self {
-        Self { listeners, ..Self::default() }
-    }
-
-    /// Claims listeners, hosts and paths for a route, and reports those that another one has. What a listener's own
-    /// routes have, others may have too: its own come first.
-    fn claim(&mut self, route: &str, header: &Range<usize>, places: &Places, report: &mut Report<'_>) {
-        if !places.whole {
-            return;
-        }
-        let any = [(None, header.clone())];
-        let named: Vec<_> = places.hosts.iter().map(|(host, span)| (Some(host.clone()), span.clone())).collect();
-        let hosts = if named.is_empty() { &any[..] } else { &named[..] };
-        let listeners: Vec<_> = places.listen.iter().cloned().map(Some).collect();
-        let listeners = if listeners.is_empty() { vec![None] } else { listeners };
-        for (host, host_span) in hosts {
-            for (path, _) in &places.paths {
-                let mut keys = listeners.iter().map(|listener| (listener.clone(), host.clone(), path.clone()));
-                if let Some((other, first)) = keys.find_map(|key| self.claims.get(&key)) {
-                    let message =
-                        format!("routes `{other}` and `{route}` both answer for {}", shown(host.as_ref(), path));
-                    let help = format!(
-                        "{} is at {}: give one of them another host, path or listener",
-                        quoted(other),
-                        report.line(first.clone())
-                    );
-                    report.wrong(host_span.clone(), message, help);
-                } else {
-                    let claim = |listener: &Option<String>| (listener.clone(), host.clone(), path.clone());
-                    let owner = (route.to_owned(), host_span.clone());
-                    self.claims.extend(listeners.iter().map(|listener| (claim(listener), owner.clone())));
-                }
-            }
-        }
-    }
-}
-
-/// Writes a host and a path for a message.
-fn shown(host: Option<&HostPattern>, path: &Prefix) -> String {
-    match host {
-        None => format!("{} on any host", quoted(path.as_str())),
-        Some(HostPattern::Exact(host)) => quoted(&format!("{host}{}", path.as_str())),
-        Some(HostPattern::Below(host)) => quoted(&format!("*.{host}{}", path.as_str())),
-    }
 }
 
 /// Characters of a route's name.

@@ -41,7 +41,7 @@ pub(super) enum Meeting {
 pub(super) fn file(section: &mut Section<'_>, address: Option<&Address>, report: &mut Report<'_>) -> SocketFile {
     for key in ["mode", "owner", "group"] {
         if let (Some(Address::Ip(_)), Some(span)) = (address, section.span_of(key)) {
-            let help = "remove it, or listen on one: `address = \"unix:/run/backsoon/http.sock\"`";
+            let help = "remove it, or listen on one: `unix:/run/backsoon/http.sock`";
             report.wrong(span, format!("`{key}` is that of a unix socket, and this is none"), help);
         }
     }

@@ -13,7 +13,7 @@ use super::super::problem::{did_you_mean, quoted};
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text, no_hint};
 use super::digest::{DigestTime, digest_time};
 use super::store::{self, StoreConfig};
-use super::{HostPattern, Listen, PageConfig, RouteConfig, Serves, address, page, route_name, tls};
+use super::{HostPattern, Listen, PageConfig, RouteConfig, Serves, address, page, route_name, socket, tls};
 
 /// Settings of the status site. By default the site is below the reserved prefix of each route alone.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,17 +149,26 @@ fn listener(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<(Liste
     let written = section.take("listen");
     let tls = section.take("tls").map(|value| (value.span.clone(), tls::tls(&value, report)));
     let Some(written) = written else {
+        for key in ["mode", "owner", "group"] {
+            if let Some(value) = section.take(key) {
+                let help = "say where the site listens: `listen = \"unix:/run/backsoon/status.sock\"`";
+                let message = format!("`{key}` is that of the site's own socket, and there is none");
+                report.wrong(value.key_span, message, help);
+            }
+        }
         if let Some((place, _)) = tls {
             let help = "say where the site listens, `listen = \"0.0.0.0:8443\"`; that of routes is under `[[listen]]`";
             report.wrong(place, "`tls` is that of the site's own listener, and there is none", help);
         }
         return None;
     };
-    let address = address::listen(&written, report)?;
+    let address = address::listen(&written, report);
+    let file = socket::file(section, address.as_ref(), report);
+    let address = address?;
     let tls = tls.map(|(_, files)| files);
     // A certificate that is wrong must not make clear text of it.
     let tls = if tls == Some(None) { return None } else { tls.flatten() };
-    Some((Listen { tls, serves: Serves::Site, ..Listen::plain(address) }, written.span.clone()))
+    Some((Listen { tls, file, serves: Serves::Site, ..Listen::plain(address) }, written.span.clone()))
 }
 
 /// Reads whether this proxy tells subscribers. Those by e-mail follow links to the site.
@@ -226,7 +235,7 @@ fn prefix(
         report.wrong(value.span.clone(), message, "name a path of its own: `prefix = \"/status\"`");
         return None;
     }
-    if let Some(route) = routes.iter().find(|route| route.paths.contains(&prefix)) {
+    if let Some(route) = routes.iter().find(|route| route.paths.iter().any(|path| path.as_str() == prefix.as_str())) {
         let message = format!("route {} has the path {} as well", quoted(&route.name), quoted(prefix.as_str()));
         report.wrong(value.span.clone(), message, "name a path of its own: `prefix = \"/status\"`");
         return None;

@@ -20,7 +20,7 @@ pub(super) fn retry_after_max(section: &mut Section<'_>, report: &mut Report<'_>
 /// Reads a path that is a value or a part of one.
 pub(super) fn prefix_of(value: &Value<'_>, text: &str, report: &mut Report<'_>) -> Option<Prefix> {
     let help = match text {
-        _ if text.contains('*') => "a path is a prefix: `/app` covers everything below it, no `*` is needed".to_owned(),
+        _ if text.contains('*') => "a prefix has no `*`: `/app` covers everything below it".to_owned(),
         _ if text.contains(['?', '#']) => ONLY_PATHS.to_owned(),
         _ if is_of_another_syntax(text) => {
             "a path is a prefix, and is read as it stands: write `/app`; a character that is \

@@ -11,7 +11,7 @@ use super::checks::{CHECK, HEALTH};
 use super::errors::ERRORS;
 use super::fields::{REQUEST, RESPONSE};
 use super::guard::GUARD;
-use super::listen::LISTEN;
+use super::listen::{GROUP_KEY, LISTEN, MODE_KEY, OWNER_KEY};
 use super::log::LOG;
 use super::mail::MAIL;
 use super::notify::NOTIFY;
@@ -152,12 +152,17 @@ pub static CONFIG: Table = Table {
 pub static ADMIN: Table = Table {
     header: "[admin]",
     about: "Listener for `/livez`, `/readyz`, `/metrics` and `/status`.",
-    keys: &[Key::new(
-        "address",
-        Form::Text(&ADDRESS),
-        Absent::Required,
-        "Address to listen on, written as for `[[listen]]`. The address of a `[[listen]]` is refused.",
-    )],
+    keys: &[
+        Key::new(
+            "address",
+            Form::Text(&ADDRESS),
+            Absent::Required,
+            "Address to listen on, written as for `[[listen]]`. The address of a `[[listen]]` is refused.",
+        ),
+        MODE_KEY,
+        OWNER_KEY,
+        GROUP_KEY,
+    ],
     rules: &[],
 };
 
@@ -174,9 +179,10 @@ pub static ROUTE: Table = Table {
         ),
         Key::new(
             "path",
-            Form::OneOrArray(&Form::Text(&PREFIX), 1..=256),
+            Form::OneOrArray(&Form::Text(&PATH_PATTERN), 1..=256),
             Absent::Is("\"/\""),
-            "Prefix of the path, at segment boundaries. The longest prefix wins.",
+            "Prefix of the path, at segment boundaries, or a [pattern](forwarding.md#patterns): `*` stands for any characters \
+             of a segment, `**` for any segments. The closest one wins: of prefixes, the longest.",
         ),
         Key::new(
             "listen",

@@ -42,19 +42,27 @@ pub static LISTEN: Table = Table {
             "PROXY headers (version 1 or 2) that `trusted_proxies` send before each connection, or (`\"optional\"`) before \
              some. `true` is `\"required\"`.",
         ),
-        Key::new(
-            "mode",
-            Form::Text(&MODE),
-            Absent::Means("by the process's umask"),
-            "Mode of a unix socket's file, as for `chmod`: `\"0660\"` lets its owner and group connect.",
-        ),
-        Key::new(
-            "owner",
-            Form::Text(&ACCOUNT),
-            Absent::Means("that of the process"),
-            "User that owns a unix socket's file.",
-        ),
-        Key::new("group", Form::Text(&ACCOUNT), Absent::Means("that of the process"), "Group of a unix socket's file."),
+        MODE_KEY,
+        OWNER_KEY,
+        GROUP_KEY,
     ],
     rules: &[],
 };
+
+/// `mode` of every table with a listener.
+pub(super) const MODE_KEY: Key = Key::new(
+    "mode",
+    Form::Text(&MODE),
+    Absent::Means("by the process's umask"),
+    "Mode of a unix socket's file, as for `chmod`: `\"0660\"` lets its owner and group connect.",
+);
+/// `owner` of every table with a listener.
+pub(super) const OWNER_KEY: Key = Key::new(
+    "owner",
+    Form::Text(&ACCOUNT),
+    Absent::Means("that of the process"),
+    "User that owns a unix socket's file.",
+);
+/// `group` of every table with a listener.
+pub(super) const GROUP_KEY: Key =
+    Key::new("group", Form::Text(&ACCOUNT), Absent::Means("that of the process"), "Group of a unix socket's file.");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::key::pattern::{ADDRESS, DATABASE, FILE, HOST, NETWORK, OWN_PREFIX, SITE, TIME_OF_DAY};
 use super::super::key::{Absent, Form, Key, Rule, Table};
+use super::listen::{GROUP_KEY, MODE_KEY, OWNER_KEY};
 use super::tls::TLS_FORM;
 
 /// `[status]`.
@@ -31,6 +32,9 @@ pub static STATUS: Table = Table {
             Absent::Means("clear text"),
             "TLS of the site's listener, as for `[[listen]]`. Needs `listen`.",
         ),
+        MODE_KEY,
+        OWNER_KEY,
+        GROUP_KEY,
         Key::new(
             "url",
             Form::Text(&SITE),
@@ -84,7 +88,13 @@ pub static STATUS: Table = Table {
             "Services as people know them, in the order of the site.",
         ),
     ],
-    rules: &[Rule::Needs("store_password_file", "store"), Rule::Needs("tls", "listen")],
+    rules: &[
+        Rule::Needs("store_password_file", "store"),
+        Rule::Needs("tls", "listen"),
+        Rule::Needs("mode", "listen"),
+        Rule::Needs("owner", "listen"),
+        Rule::Needs("group", "listen"),
+    ],
 };
 
 /// An item of `services` of `[status]`.

@@ -147,7 +147,8 @@ fn smallest(table: &'static Table, set: Option<(&str, &str)>) -> Entries {
     }
     names.retain(|name| !is_set(name));
     let value = |name: &str| match (table.header, name, set) {
-        ("[[listen]]", "address", Some(("mode" | "owner" | "group", _))) => "\"unix:/socket\"".to_owned(),
+        ("[[listen]]" | "[admin]", "address", Some(("mode" | "owner" | "group", _)))
+        | ("[status]", "listen", Some(("mode" | "owner" | "group", _))) => "\"unix:/socket\"".to_owned(),
         ("[[listen]]", "name", _) => "\"internal\"".to_owned(),
         ("[[listen]]", "address", _) => "\"[::1]:1\"".to_owned(),
         ("[[windows]]", "starts", _) => "2026-05-18T14:00:00Z".to_owned(),

@@ -54,15 +54,17 @@ pub enum Exclusive {
 /// # Errors
 /// Returns an error if the address cannot be bound.
 pub fn bind_one_exclusively(
-    address: &Address,
+    listen: &Listen,
     inherited: &mut Inherited,
 ) -> Result<(Exclusive, Option<PathBuf>), BindError> {
-    let mut bound = bind_one(&Listen::plain(address.clone()), 1, (Family::Usual, inherited))?;
+    let mut bound = bind_one(listen, 1, (Family::Usual, inherited))?;
     let file = bound.file();
     match bound.sockets.pop() {
         Some(Std::Tcp(listener)) => Ok((Exclusive::Tcp(listener), file)),
         Some(Std::Unix(listener)) => Ok((Exclusive::Unix(listener), file)),
-        None => Err(BindError { address: address.clone(), cause: io::Error::from(io::ErrorKind::NotFound).into() }),
+        None => {
+            Err(BindError { address: listen.address.clone(), cause: io::Error::from(io::ErrorKind::NotFound).into() })
+        }
     }
 }
 

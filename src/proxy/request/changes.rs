@@ -32,6 +32,8 @@ pub(super) struct Facts<'r> {
     /// The id of the trace; empty without one.
     pub trace: &'r str,
     pub route: &'r str,
+    /// The name of the listener; empty without one.
+    pub listener: &'r str,
 }
 
 impl Changes {
@@ -118,6 +120,7 @@ impl Facts<'_> {
                 Piece::Variable(Variable::RequestId) => value.extend_from_slice(self.id.as_bytes()),
                 Piece::Variable(Variable::TraceId) => value.extend_from_slice(self.trace.as_bytes()),
                 Piece::Variable(Variable::Route) => value.extend_from_slice(self.route.as_bytes()),
+                Piece::Variable(Variable::Listener) => value.extend_from_slice(self.listener.as_bytes()),
             }
         }
         HeaderValue::from_maybe_shared(Bytes::from(value)).ok()
@@ -133,6 +136,7 @@ impl Facts<'_> {
             Piece::Variable(Variable::RequestId) => self.id.len(),
             Piece::Variable(Variable::TraceId) => self.trace.len(),
             Piece::Variable(Variable::Route) => self.route.len(),
+            Piece::Variable(Variable::Listener) => self.listener.len(),
         }
     }
 
@@ -189,7 +193,8 @@ mod tests {
 
     fn facts<'r>(host: &'r [u8], id: &'r HeaderValue) -> Facts<'r> {
         let client = Client::Address("2001:db8::1".parse().unwrap());
-        Facts { client, host: plain_host(host), transport: Transport::Http, id, trace: "t-1", route: "web" }
+        let (transport, trace, route, listener) = (Transport::Http, "t-1", "web", "internal");
+        Facts { client, host: plain_host(host), transport, id, trace, route, listener }
     }
 
     #[test]
@@ -207,7 +212,7 @@ mod tests {
         let id = HeaderValue::from_static("id-1");
         Changes::new(&changes, &facts(b"WWW.example.com:8443", &id)).apply_to_request(&mut headers);
         let text = format!("{headers:?}");
-        let all = r#""x-all": "<2001:db8::1<www.example.com<http<id-1<t-1<web""#;
+        let all = r#""x-all": "<2001:db8::1<www.example.com<http<id-1<t-1<web<internal""#;
         assert!(text.contains(all) && headers.get_all("x-fixed").iter().count() == 2, "{text}");
         assert!(!headers.contains_key("x-old") && headers.contains_key("x-other"), "{text}");
     }

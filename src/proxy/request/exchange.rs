@@ -159,6 +159,7 @@ impl Exchange {
             id: &self.context.id,
             trace: self.trace.as_ref().map_or("", Traced::id),
             route: route.map_or("", |route| route.config.name.as_str()),
+            listener: self.record.connection.listen.name.as_deref().unwrap_or_default(),
         };
         Box::new(Changes::new(changes, &facts))
     }
