@@ -1,6 +1,12 @@
 //! Fields that the operator sets, adds and removes: towards upstreams, towards clients, and on the proxy's own answers.
 
+use std::process::Command;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+
 use crate::support::{Backsoon, Client, LISTEN, Upstream, get, request};
+use crate::two::{Two, TwoUpstream};
 
 /// Config with changes in general and of the route `web` at `/`. There is nothing at `/none` of another host.
 fn config(upstream: &Upstream) -> String {
@@ -148,4 +154,112 @@ fn fields_change_with_the_config_and_on_upgrades() {
     assert!(switched.starts_with("HTTP/1.1 101") && !switched.contains("server:"), "{switched}");
     let seen = upstream.seen();
     assert_eq!(seen.matches("x-env: new\r\n").count(), 2, "{seen}");
+}
+
+/// Changes on a listener with a name and a route to an upstream with HTTP/2.
+fn over_two(upstream: &str) -> String {
+    format!(
+        "[[listen]]\naddress = \"127.0.0.1:0\"\nname = \"front\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
+         [routes.web]\nupstream = \"{upstream}\"\nhttp2 = true\n\
+         request = {{ set = {{ X-By = \"{{listener}}/{{route}} for {{host}}\", User-Agent = \"edge\" }}, \
+         add = {{ X-More = \"2\" }}, remove = [\"X-Secret\"] }}\n\
+         response = {{ set = {{ Server = \"{{listener}}\", X-Frame-Options = \"DENY\" }}, add = {{ X-More = \"b\" }}, \
+         remove = [\"X-Powered-By\"] }}\n"
+    )
+}
+
+fn call(kind: &str) -> Request<()> {
+    let request = Request::builder().method("POST").uri("http://test.example/shop.Cart/Add");
+    let request = request.header("content-type", kind).header("te", "trailers").header("user-agent", "client");
+    request.header("x-more", "1").header("x-secret", "1").header("x-by", "forged").body(()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn fields_change_over_http_2_and_in_calls_of_grpc() {
+    let upstream = TwoUpstream::handling(|request, mut respond| async move {
+        let kind = request.headers()["content-type"].clone();
+        let head = Response::builder().header("content-type", kind).header("server", "app");
+        let head = head.header("x-powered-by", "app").header("x-more", "a").body(()).unwrap();
+        let mut stream = respond.send_response(head, false).unwrap();
+        stream.send_data(Bytes::from_static(b"\0\0\0\0\0"), false).unwrap();
+        let trailers = [("grpc-status", "0"), ("x-powered-by", "trailer")];
+        let trailers = trailers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        stream.send_trailers(HeaderMap::from_iter(trailers)).unwrap();
+    })
+    .await;
+    let backsoon = Backsoon::start(&over_two(&upstream.url()));
+    let all = |headers: &HeaderMap, name: &str| {
+        headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let mut client = Two::connect(backsoon.address()).await;
+    for kind in ["application/grpc", "application/json"] {
+        let answer = client.ask(call(kind), "\0\0\0\0\0").await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(all(&answer.headers, "server"), ["front"], "{kind}");
+        assert_eq!(all(&answer.headers, "x-frame-options"), ["DENY"], "{kind}");
+        assert_eq!(all(&answer.headers, "x-more"), ["a", "b"], "{kind}");
+        assert!(!answer.headers.contains_key("x-powered-by"), "{answer:?}");
+        let trailers = answer.trailers.unwrap();
+        assert_eq!(
+            (all(&trailers, "grpc-status"), all(&trailers, "x-powered-by")),
+            (vec!["0".to_owned()], vec!["trailer".to_owned()])
+        );
+    }
+    for seen in upstream.heads() {
+        let seen = seen.headers();
+        assert_eq!(all(seen, "x-by"), ["front/web for test.example"]);
+        assert_eq!(all(seen, "user-agent"), ["edge"]);
+        assert_eq!(
+            (all(seen, "x-more"), all(seen, "te")),
+            (vec!["1".to_owned(), "2".to_owned()], vec!["trailers".to_owned()])
+        );
+        assert!(!seen.contains_key("x-secret"), "{seen:?}");
+    }
+    // A closed route tells its callers in their own way, with the fields that its answer lacks.
+    let before = upstream.heads().len();
+    backsoon.flag("[routes]\nweb = \"offline\"\n");
+    let closed = client.ask(call("application/grpc"), "\0\0\0\0\0").await.unwrap();
+    let status = closed.trailers.as_ref().unwrap_or(&closed.headers);
+    assert_eq!((closed.status, all(status, "grpc-status")), (200, vec!["14".to_owned()]), "{closed:?}");
+    assert_eq!(all(&closed.headers, "server"), ["front"], "{closed:?}");
+    assert_eq!(
+        (all(&closed.headers, "x-frame-options"), all(&closed.headers, "x-more")),
+        (vec!["DENY".to_owned()], vec!["b".to_owned()])
+    );
+    let closed = client.ask(call("application/json"), "{}").await.unwrap();
+    assert_eq!((closed.status, all(&closed.headers, "server")), (503, vec!["front".to_owned()]), "{closed:?}");
+    assert_eq!(upstream.heads().len(), before);
+}
+
+#[test]
+fn explain_shows_the_changes_of_a_route_and_no_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "request = { set = { X-Env = \"{listener} {host}\", Host = \"app.internal\" }, remove = [\"X-Secret\"] }\n\
+         response = { set = { Server = \"general\", X-Frame-Options = \"DENY\" } }\n\
+         [[listen]]\naddress = \"127.0.0.1:0\"\n[routes.web]\nupstream = \"http://127.0.0.1:1\"\n\
+         request = { add = { Authorization = \"Bearer hush\" } }\nresponse = { set = { Server = \"web\" } }\n";
+    std::fs::write(dir.path().join("backsoon.toml"), config).unwrap();
+    let explain = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backsoon"));
+        command.args(["explain", "/"]).args(more).arg("--config").arg(dir.path().join("backsoon.toml"));
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let text = explain(&[]);
+    for line in [
+        "request   set host: app.internal\n",
+        "add authorization (its value is not shown)\n",
+        "set x-env: {listener} {host}\n",
+        "remove x-secret\n",
+        "set server: web\n",
+        "set x-frame-options: DENY\n",
+    ] {
+        assert!(text.contains(line), "{line:?} in {text}");
+    }
+    assert!(!text.contains("general") && !text.contains("hush"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&explain(&["--json"])).unwrap();
+    assert!(!json.to_string().contains("hush"), "{json}");
+    assert_eq!(json["response"][0], serde_json::json!({ "action": "set", "name": "server", "value": "web" }), "{json}");
+    std::fs::write(dir.path().join("maintenance.toml"), "[routes]\nweb = \"offline\"\n").unwrap();
+    let closed = explain(&[]);
+    assert!(!closed.contains("x-env") && closed.contains("set server: web"), "{closed}");
 }

@@ -151,6 +151,55 @@ fn the_file_of_a_socket_has_the_mode_and_the_group_that_are_asked_for() {
 }
 
 #[test]
+fn the_sockets_of_operators_and_of_the_status_site_have_an_access_of_their_own() {
+    let upstream = Upstream::ok();
+    let dir = tempfile::tempdir().unwrap();
+    let (admin, site) = (dir.path().join("admin.sock"), dir.path().join("site.sock"));
+    let group = rustix::process::getgid().as_raw();
+    let config = format!(
+        "{LISTEN}[routes.web]\nupstream = \"{}\"\n[status]\nlisten = \"unix:{}\"\nmode = \"0666\"\ngroup = \"{group}\"\n",
+        upstream.url(),
+        site.display()
+    );
+    let own = format!("[admin]\naddress = \"unix:{}\"\nmode = \"0600\"\ngroup = \"{group}\"", admin.display());
+    let config = config.replace("[admin]\naddress = \"127.0.0.1:0\"", &own);
+    std::fs::write(dir.path().join("backsoon.toml"), &config).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_backsoon"));
+    let proxy = command.args(["run", "--config"]).arg(dir.path().join("backsoon.toml")).spawn().unwrap();
+    let _proxy = Ended(proxy);
+    let ask = |path: &std::path::Path, target: &str| {
+        let mut client = UnixStream::connect(path).ok()?;
+        client.write_all(format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes()).ok()?;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).ok()?;
+        answer.starts_with("HTTP/1.1 200").then_some(answer)
+    };
+    crate::support::wait("the proxy", || ask(&admin, "/readyz").is_some());
+    let access = |path: &std::path::Path| {
+        let file = std::fs::metadata(path).unwrap();
+        (file.permissions().mode() & 0o777, file.gid())
+    };
+    assert_eq!((access(&admin), access(&site)), ((0o600, group), (0o666, group)));
+    assert!(ask(&site, "/").is_some());
+    // The access of a socket changes with a restart alone, and that is told.
+    crate::support::replace(&dir.path().join("backsoon.toml"), &config.replace("0600", "0660"));
+    crate::support::wait("the word of it", || {
+        ask(&admin, "/status").is_some_and(|told| told.contains("`admin` has changed"))
+    });
+    assert_eq!(access(&admin).0, 0o600);
+}
+
+/// Process that ends with the test.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
 fn whoever_cannot_listen_is_told_why_and_what_helps() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let (code, said) = refused(&format!("[[listen]]\naddress = \"{}\"\n", taken.local_addr().unwrap()));

@@ -85,6 +85,7 @@ mod scraped;
 mod service;
 mod shared_store;
 mod shares;
+mod shells;
 mod shutdown;
 mod silence;
 mod site;

@@ -2,7 +2,14 @@
 
 use std::net::SocketAddr;
 
+use rustls::pki_types::ServerName;
+use rustls::version::TLS13;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpSocket;
+
+use crate::authority::Authority;
 use crate::support::{Backsoon, Client, Upstream, wait};
+use crate::two::{Two, patiently};
 
 /// Config whose second and third listener take headers. 127.0.0.2 is a trusted proxy.
 fn config(upstream: &str, more: &str) -> String {
@@ -163,4 +170,39 @@ fn an_upstream_connection_with_a_header_serves_one_client() {
             assert!(seen.contains(&format!(" {}\r\nGET /", backsoon.address().port())), "{seen}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_header_comes_before_tls() {
+    let authority = Authority::new();
+    let upstream = Upstream::ok();
+    let dir = tempfile::tempdir().unwrap();
+    authority.identity(&["localhost"]).write(dir.path());
+    let backsoon = Backsoon::start_in(
+        dir,
+        &config(&upstream.url(), "").replace(
+            "proxy_protocol = true\n",
+            "proxy_protocol = true\ntls = { cert = \"cert.pem\", key = \"key.pem\" }\n",
+        ),
+    );
+    let address = backsoon.address();
+    let connector = authority.client(&["h2"], &[&TLS13]);
+    let connected = async |header: &[u8]| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        stream.write_all(header).await.unwrap();
+        patiently(connector.connect(ServerName::try_from("localhost").unwrap(), stream)).await
+    };
+    for (header, client) in [(V1.as_bytes().to_vec(), "192.0.2.1"), (v2(), "2001:db8::1")] {
+        upstream.forget();
+        let mut two = Two::over(connected(&header).await.unwrap(), &mut h2::client::Builder::new()).await;
+        assert_eq!(two.get("/").await.unwrap().status, 200);
+        let seen = upstream.seen();
+        for line in [format!("x-forwarded-for: {client}\r\n"), "x-forwarded-proto: https\r\n".to_owned()] {
+            assert!(seen.contains(&line), "{line:?} in {seen}");
+        }
+    }
+    // A trusted proxy that begins with TLS at once is cut off.
+    assert!(connected(b"").await.is_err());
 }

@@ -71,7 +71,9 @@ impl Page {
         let example: Vec<String> = self.example.lines().map(escaped).collect();
         let _ = writeln!(page, ".SH EXAMPLES\n.nf\n{}\n.fi", example.join("\n"));
         let _ = writeln!(page, ".SH \"SEE ALSO\"\n{}", escaped(self.also));
-        page
+        // Only ASCII is read alike everywhere.
+        let named = |c: char| if c.is_ascii() { c.to_string() } else { format!("\\[u{:04X}]", u32::from(c)) };
+        page.chars().map(named).collect()
     }
 }
 
