@@ -22,7 +22,7 @@ pub(super) fn script(shell: Shell) -> String {
         Shell::Bash => bash(&script, &definition),
         Shell::Zsh => zsh(&script),
         Shell::Fish => fish(script, &definition),
-        _ => script,
+        Shell::Elvish | Shell::PowerShell | _ => script,
     }
 }
 

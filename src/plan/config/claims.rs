@@ -14,6 +14,9 @@ use super::{HostPattern, Listen, RouteConfig};
 /// Listener and host, where a route names them.
 type Site = (Option<String>, Option<HostPattern>);
 
+/// Listeners, with the places of their addresses, and the prefix of the proxy's own paths.
+pub(super) type Edge<'e> = (&'e [(Listen, Range<usize>)], &'e Prefix);
+
 /// Route with the place in the file where it claims something.
 type Owner = (String, Range<usize>);
 
@@ -146,7 +149,7 @@ fn shown(host: Option<&HostPattern>, path: &PathPattern) -> String {
 /// Warns of routes that no request can reach, since others come first everywhere.
 pub(super) fn warn_of_unreachable(
     routes: &[RouteConfig],
-    (listeners, reserved): (&[(Listen, Range<usize>)], &Prefix),
+    (listeners, reserved): Edge<'_>,
     table: &DeTable<'_>,
     report: &mut Report<'_>,
 ) {
@@ -167,6 +170,9 @@ pub(super) fn warn_of_unreachable(
 /// Host and path that a route answers for.
 type Claim<'r> = (Option<&'r HostPattern>, &'r PathPattern);
 
+/// Listener and host, where a route names them, and the prefix that a path begins with.
+type Beginning<'r> = (Option<&'r str>, Option<&'r HostPattern>, &'r str);
+
 /// Everything that may come before a route.
 struct Before<'r> {
     routes: &'r [RouteConfig],
@@ -175,7 +181,7 @@ struct Before<'r> {
     /// Prefixes that routes of single listeners have.
     own: HashSet<(&'r str, Option<&'r HostPattern>, &'r str)>,
     /// Paths with `*` of every listener, and of single ones, by the prefix that they begin with.
-    patterns: HashMap<(Option<&'r str>, Option<&'r HostPattern>, &'r str), Vec<(usize, &'r PathPattern)>>,
+    patterns: HashMap<Beginning<'r>, Vec<(usize, &'r PathPattern)>>,
     reserved: Option<PathPattern>,
 }
 

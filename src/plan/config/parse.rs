@@ -10,10 +10,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::super::keys;
 use super::super::limits::{self, Limits};
-use super::super::path::Prefix;
 use super::super::problem::quoted;
 use super::super::read::{Report, Section, Value, document, in_order, no_hint};
-use super::claims::{self, Owners};
+use super::claims::{self, Edge, Owners};
 use super::errors::Inherited;
 use super::fields::Direction;
 use super::log::log;
@@ -354,7 +353,7 @@ enum Least {
 fn routes(
     top: &mut Section<'_>,
     least: Least,
-    (inherited, limits, pages, edge): (&Inherited, &Limits, &mut RoutePages<'_>, (&[(Listen, Range<usize>)], &Prefix)),
+    (inherited, limits, pages, edge): (&Inherited, &Limits, &mut RoutePages<'_>, Edge<'_>),
     report: &mut Report<'_>,
 ) -> (Vec<Arc<RouteConfig>>, Vec<String>) {
     let Some(value) = top.take("routes") else {
