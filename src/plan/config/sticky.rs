@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::super::keys;
 use super::super::marks::{Attributes, Marks, SameSite};
-use super::super::path::Prefix;
+use super::super::path::PathPattern;
 use super::super::problem::quoted;
 use super::super::read::{Report, Section, Value, did_you_mean_text};
 use super::{Share, Upstream, values};
@@ -36,7 +36,11 @@ enum Word {
 }
 
 /// Reads `"address"`, `"cookie"`, or `{ cookie = "NAME", … }`. `paths` are those of the route.
-pub(super) fn sticky(value: &Value<'_>, paths: &[(Prefix, Range<usize>)], report: &mut Report<'_>) -> Option<Written> {
+pub(super) fn sticky(
+    value: &Value<'_>,
+    paths: &[(PathPattern, Range<usize>)],
+    report: &mut Report<'_>,
+) -> Option<Written> {
     let DeValue::Table(table) = value.inner else {
         return Some(match value.choice(&WORDS, report)? {
             Word::Address => Written::Address,
@@ -108,7 +112,7 @@ fn name(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
 fn path(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
     let text = value.string("/", report)?;
     let path = values::prefix_of(value, text, report)?;
-    if is_plain(&path) {
+    if is_plain(path.as_str()) {
         return Some(path.as_str().to_owned());
     }
     let help = "write it of letters, digits, `/`, `.`, `_`, `~` and `-`, or a shorter one";
@@ -116,16 +120,16 @@ fn path(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
     None
 }
 
-/// Returns the path of the route if it has one that browsers compare as it stands, and else `/`.
-fn path_of(paths: &[(Prefix, Range<usize>)]) -> String {
+/// Returns the path of the route if it has one that browsers compare as it stands, and else `/`, also for a pattern.
+fn path_of(paths: &[(PathPattern, Range<usize>)]) -> String {
     match paths {
-        [(path, _)] if is_plain(path) => path.as_str().to_owned(),
+        [(path, _)] if is_plain(path.as_str()) => path.as_str().to_owned(),
         _ => "/".to_owned(),
     }
 }
 
-fn is_plain(path: &Prefix) -> bool {
-    path.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._~-".contains(&byte))
+fn is_plain(path: &str) -> bool {
+    path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._~-".contains(&byte))
 }
 
 const WORDS: [(&str, Word); 2] = [("address", Word::Address), ("cookie", Word::Cookie)];
