@@ -384,3 +384,48 @@ async fn a_certificate_that_ended_or_ends_soon_is_told_everywhere() {
     wait("it in the log", || told(&backsoon, "good.test") == 1);
     assert_eq!(told(&backsoon, "soon.test"), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_listener_of_the_status_site_takes_all_forms_of_tls() {
+    let authority = Authority::new();
+    let dir = tempfile::tempdir().unwrap();
+    let [one, two, three] = [&["one.test"][..], &["two.test"], &["three.test"]].map(|names| authority.identity(names));
+    fs::create_dir(dir.path().join("certs")).unwrap();
+    put(&dir.path().join("certs"), "1", &one);
+    put(&dir.path().join("certs"), "2", &two);
+    fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
+    let config = |tls: &str| {
+        format!(
+            "[[listen]]\naddress = \"127.0.0.1:0\"\n{ADMIN}[status]\nlisten = \"127.0.0.1:0\"\ntls = {tls}\n\
+             [routes.web]\nupstream = \"http://127.0.0.1:1\"\n"
+        )
+    };
+    let backsoon = Backsoon::start_in(dir, &config("{ dir = \"certs\" }"));
+    let site = backsoon.listen[1];
+    for (name, wanted) in [("one.test", &one), ("two.test", &two)] {
+        assert_served(&served(site, name).await, wanted, name);
+    }
+    put(&backsoon.path("certs"), "3", &three);
+    wait("it to be found", || file(&backsoon, "3.crt").is_some_and(|file| !file["certificate"]["ends"].is_null()));
+    assert_served(&served(site, "three.test").await, &three, "three.test");
+    let pairs = "{ cert = \"certs/1.crt\", key = \"certs/1.key\" }, { cert = \"certs/2.crt\", key = \"certs/2.key\" }";
+    backsoon.config(&config(&format!("{{ certificates = [{pairs}], default = \"two.test\" }}")));
+    wait("the directory to be forgotten", || file(&backsoon, "3.crt").is_none());
+    assert_served(&served(site, "unknown.test").await, &two, "the default");
+    // Clients without a certificate are refused: their first read fails, after a handshake of TLS 1.3.
+    let asked = async || {
+        let mut stream = connect_to(site, &anything(), "one.test").await?;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await?;
+        let mut answer = Vec::new();
+        patiently(stream.read_to_end(&mut answer)).await?;
+        std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    assert!(asked().await.unwrap().starts_with("HTTP/1.1 200"));
+    let client_ca = |more: &str| {
+        config(&format!("{{ cert = \"certs/1.crt\", key = \"certs/1.key\", client_ca = \"ca.pem\"{more} }}"))
+    };
+    backsoon.config(&client_ca(""));
+    assert!(asked().await.is_err());
+    backsoon.config(&client_ca(", client_auth = \"optional\", min_version = \"1.3\""));
+    assert!(asked().await.unwrap().starts_with("HTTP/1.1 200"));
+}

@@ -256,6 +256,28 @@ fn completions_and_manual_pages_name_every_command() {
 }
 
 #[test]
+fn the_files_have_manual_pages_with_every_key() {
+    let place = Place::new();
+    place.run(&["man", "--dir", "man/man1"]).exits(0).says(", and 2 into man/man5\n");
+    for (name, keys) in [
+        ("backsoon.toml", &["trusted_proxies", "strip_prefix", "h2_field_list", "client_auth"][..]),
+        ("backsoon-maintenance.toml", &["message", "starts", "every", "title"]),
+    ] {
+        let path = place.0.path().join("man/man5").join(format!("{name}.5"));
+        let page = fs::read_to_string(&path).unwrap();
+        assert!(keys.iter().all(|key| page.contains(&format!(".TP\n\\fB{key}\\fR\n"))), "{name}");
+        for left in ["](", "`"] {
+            assert!(!page.contains(left), "{name}: {left:?}");
+        }
+        // groff says what it does not understand.
+        let Ok(read) = Command::new("groff").args(["-man", "-ww", "-Tutf8"]).arg(&path).output() else { continue };
+        assert!(read.stderr.is_empty() && !read.stdout.is_empty(), "{}", String::from_utf8_lossy(&read.stderr));
+    }
+    place.run(&["man", "--dir", "all"]).exits(0);
+    assert!(place.0.path().join("all/backsoon.toml.5").exists() && place.0.path().join("all/backsoon-on.1").exists());
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_backsoon"))
         .args(["completions", "zsh"])

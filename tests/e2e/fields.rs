@@ -1,5 +1,7 @@
 //! Fields that the operator sets, adds and removes: towards upstreams, towards clients, and on the proxy's own answers.
 
+use std::process::Command;
+
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 
@@ -227,4 +229,37 @@ async fn fields_change_over_http_2_and_in_calls_of_grpc() {
     let closed = client.ask(call("application/json"), "{}").await.unwrap();
     assert_eq!((closed.status, all(&closed.headers, "server")), (503, vec!["front".to_owned()]), "{closed:?}");
     assert_eq!(upstream.heads().len(), before);
+}
+
+#[test]
+fn explain_shows_the_changes_of_a_route_and_no_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "request = { set = { X-Env = \"{listener} {host}\", Host = \"app.internal\" }, remove = [\"X-Secret\"] }\n\
+         response = { set = { Server = \"general\", X-Frame-Options = \"DENY\" } }\n\
+         [[listen]]\naddress = \"127.0.0.1:0\"\n[routes.web]\nupstream = \"http://127.0.0.1:1\"\n\
+         request = { set = { Authorization = \"Bearer hush\" } }\nresponse = { set = { Server = \"web\" } }\n";
+    std::fs::write(dir.path().join("backsoon.toml"), config).unwrap();
+    let explain = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backsoon"));
+        command.args(["explain", "/"]).args(more).arg("--config").arg(dir.path().join("backsoon.toml"));
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let text = explain(&[]);
+    for line in [
+        "request   set host: app.internal\n",
+        "set authorization (its value is not shown)\n",
+        "set x-env: {listener} {host}\n",
+        "remove x-secret\n",
+        "set server: web\n",
+        "set x-frame-options: DENY\n",
+    ] {
+        assert!(text.contains(line), "{line:?} in {text}");
+    }
+    assert!(!text.contains("general") && !text.contains("hush"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&explain(&["--json"])).unwrap();
+    assert!(!json.to_string().contains("hush"), "{json}");
+    assert_eq!(json["response"][0], serde_json::json!({ "action": "set", "name": "server", "value": "web" }), "{json}");
+    std::fs::write(dir.path().join("maintenance.toml"), "[routes]\nweb = \"offline\"\n").unwrap();
+    let closed = explain(&[]);
+    assert!(!closed.contains("x-env") && closed.contains("set server: web"), "{closed}");
 }

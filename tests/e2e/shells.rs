@@ -53,6 +53,39 @@ const LINES: [(&str, &str); 12] = [
 ];
 
 #[test]
+fn bash_completes_names() {
+    let dir = place();
+    let complete = |line: &str| {
+        // As bash itself cuts a line: `=` is a word.
+        let script = format!(
+            "source <(backsoon completions bash)\n\
+             line='backsoon {line}'; read -ra COMP_WORDS <<< \"${{line//=/ = }}\"\n\
+             [[ $line == *' ' ]] && COMP_WORDS+=('')\n\
+             COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_LINE=$line; COMP_POINT=${{#line}}\n\
+             _backsoon_names backsoon \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"\n\
+             echo \"${{COMPREPLY[*]}}\"\n"
+        );
+        shell("bash", &["--norc", "-c", &script], dir.path())
+    };
+    for (line, offered) in LINES {
+        let Some(found) = complete(line) else { return };
+        assert_eq!(found.trim(), offered, "{line}");
+    }
+    assert_eq!(complete("upstream drain ").unwrap().trim(), "10.0.0.3:8080 app-2 unix:/run/app.sock");
+    assert_eq!(complete("upstream d").unwrap().trim(), "drain down");
+    assert!(complete("o").unwrap().contains("on"), "commands");
+    // Files that are broken, hostile or gone: nothing is said, and nothing is run.
+    fs::write(dir.path().join("backsoon.toml"), "[[listen").unwrap();
+    assert_eq!(complete("on w").unwrap().trim(), "");
+    let hostile = FLAGS.replace("MNT-7", "$(touch hacked)");
+    fs::write(dir.path().join("maintenance.toml"), hostile).unwrap();
+    assert!(!complete("cancel --flags maintenance.toml ").unwrap().contains("touch"));
+    assert!(!dir.path().join("hacked").exists());
+    fs::remove_file(dir.path().join("backsoon.toml")).unwrap();
+    assert_eq!(complete("off w").unwrap().trim(), "");
+}
+
+#[test]
 fn fish_completes_names() {
     let dir = place();
     for (line, offered) in LINES {
