@@ -90,8 +90,8 @@ impl Rewrite {
         };
         let prefix = &stripped.prefix;
         let rest = if is_normal { prefix.below(path) } else { behind(path, &normal, prefix) };
-        let rest = rest.ok_or(BadPath::Ambiguous)?;
-        Ok(Rest { path: single_slash(rest), stripped: Some(stripped) })
+        let rest = rest.and_then(single_slash).ok_or(BadPath::Ambiguous)?;
+        Ok(Rest { path: rest, stripped: Some(stripped) })
     }
 }
 
@@ -143,11 +143,12 @@ fn cut(path: &str, depth: usize) -> Option<usize> {
     cut
 }
 
-/// Leaves one slash at the beginning of a path: `//host` would be the name of a host.
-fn single_slash(path: &str) -> &str {
+/// Leaves one slash at the beginning of a path: `//host` would be the name of a host. `None` if the last of several is a
+/// `\`, which some take for a slash.
+fn single_slash(path: &str) -> Option<&str> {
     let behind = path.trim_start_matches(['/', '\\']);
     let slashes = path.len() - behind.len();
-    if slashes < 2 { path } else { path.get(slashes - 1..).filter(|path| path.starts_with('/')).unwrap_or(path) }
+    if slashes < 2 { Some(path) } else { path.get(slashes - 1..).filter(|path| path.starts_with('/')) }
 }
 
 /// Returns true for a byte that stands in a path without an escape (RFC 3986 section 3.3). `;` is none of them, since the

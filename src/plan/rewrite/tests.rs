@@ -37,6 +37,8 @@ fn a_prefix_is_taken_in_every_spelling_or_the_path_is_refused() {
         ("/app%2Fx", Err(BadPath::Ambiguous)),
         ("/app%5Cx", Err(BadPath::Ambiguous)),
         ("/app\\x", Err(BadPath::Ambiguous)),
+        ("/app/\\x", Err(BadPath::Ambiguous)),
+        ("/app//\\.", Err(BadPath::Ambiguous)),
         // Who does not read `%2F` as a slash climbs out of the app.
         ("/app/a%2Fb/../../x", Err(BadPath::Ambiguous)),
         ("/app/a%5cb/../../x", Err(BadPath::Ambiguous)),
