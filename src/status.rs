@@ -229,7 +229,10 @@ pub(crate) struct RouteStatus {
     /// The check that fails and keeps the route from opening, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failing: Option<String>,
-    /// True if a window keeps the route closed after its planned end.
+    /// Command that holds the flag of the route, and renews it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<String>,
+    /// True if a window or a flag keeps the route closed after its planned end.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub overruns: bool,
     /// Windows to come that are announced.

@@ -26,7 +26,7 @@ use self::find::{FlagForm, InsertPoint};
 pub use self::lifted::{forget_lifted, note_lifted};
 pub use self::set::{TableRef, has_progress, set, steps_of};
 pub use self::windows::{NewSpan, NewWindow, add, leave_out, remove};
-use crate::plan::flags::Mode;
+use crate::plan::flags::{Mode, OnOverrun};
 
 /// Content of a flag.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +37,17 @@ pub struct Entry {
     pub until: Option<Timestamp>,
     /// Operator's text for the page.
     pub message: Option<String>,
+    /// Holder, which renews the end.
+    pub held_by: Option<String>,
+    /// Reaction when the end has come.
+    pub on_overrun: OnOverrun,
+}
+
+impl Entry {
+    /// Creates a flag with neither an end nor words.
+    pub const fn of(mode: Mode) -> Self {
+        Self { mode, until: None, message: None, held_by: None, on_overrun: OnOverrun::Open }
+    }
 }
 
 /// Flags that [`off`] removes.
@@ -269,7 +280,7 @@ pub fn deduplicated(routes: &[String]) -> Vec<String> {
     seen
 }
 
-/// Most changes to one flag: its three keys, and each dotted key on its own. More mean that the edit does not converge.
+/// Most changes to one flag: its five keys, and each dotted key on its own. More mean that the edit does not converge.
 const MAX_STEPS: usize = 64;
 
 #[cfg(test)]

@@ -23,6 +23,16 @@ pub const INTERNAL: u8 = 70;
 pub const IO: u8 = 74;
 /// `--wait`: the edit is not in force (`EX_TEMPFAIL`).
 pub const TEMPFAIL: u8 = 75;
+/// `with`: the command succeeded, and a route could not be opened.
+pub const NOT_OPENED: u8 = 123;
+/// `with`: the routes were not drained in time, and nothing was run.
+pub const UNDRAINED: u8 = 124;
+/// `with`: nothing was run, for another reason.
+pub const NOT_RUN: u8 = 125;
+/// `with`: the command cannot be run.
+pub const CANNOT_RUN: u8 = 126;
+/// `with`: the command was not found.
+pub const NOT_FOUND: u8 = 127;
 /// A second signal cut the requests in flight.
 pub const CUT: u8 = 1;
 

@@ -29,6 +29,7 @@ mod subscriber_error;
 mod subscribers;
 mod upstream;
 mod verify;
+mod with;
 
 mod completions;
 mod man;
@@ -104,6 +105,9 @@ enum Command {
     /// Lift flags: open routes again
     #[command(after_help = off::AFTER_HELP)]
     Off(off::Off),
+    /// Close routes while a command runs, and open them when it has succeeded
+    #[command(after_help = with::AFTER_HELP)]
+    With(with::With),
     /// Take single upstreams out for maintenance, and back
     #[command(after_help = upstream::AFTER_HELP)]
     Upstream(upstream::UpstreamArgs),
@@ -202,10 +206,13 @@ impl WaitFor {
 
 /// Runs the command in `args`, whose first item is the program's name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    // What `with` runs may exit with any code of the other commands.
+    let misuse = if args.get(1).is_some_and(|name| name == "with") { exit::NOT_RUN } else { exit::USAGE };
     let parsed = definition().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => return report_misuse(&error),
+        Err(error) => return report_misuse(&error, misuse),
     };
     let mut streams = Streams::of_process();
     let done = match cli.command {
@@ -215,6 +222,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::run(&args, &mut streams),
         Command::On(args) => on::run(&args, &mut streams),
         Command::Off(args) => off::run(&args, &mut streams),
+        Command::With(args) => with::run(&args, &mut streams),
         Command::Upstream(args) => upstream::run(&args, &mut streams),
         Command::Plan(args) => plan::run(&args, &mut streams),
         Command::Extend(args) => extend::run(&args, &mut streams),
@@ -253,10 +261,10 @@ fn finish(done: Result<u8, Failure>, streams: &mut Streams) -> ExitCode {
 }
 
 /// Prints clap's answer. Help and version are no errors; a usage error exits with 64 here, and with 2 in clap.
-fn report_misuse(error: &clap::Error) -> ExitCode {
+fn report_misuse(error: &clap::Error, misuse: u8) -> ExitCode {
     // As above: if the stream is closed, only the exit code is left.
     let _ = error.print();
-    if error.exit_code() == 0 { exit::OK.into() } else { exit::USAGE.into() }
+    if error.exit_code() == 0 { exit::OK.into() } else { misuse.into() }
 }
 
 /// Returns the definition of the whole command, for its arguments, completions and manual pages.
@@ -275,6 +283,7 @@ const AFTER_HELP: &str = "\
 Try it:             backsoon demo
 Begin:              backsoon init
 Pause for a while:  backsoon on web --for 30m --message \"We are moving to a bigger disk.\"
+While it runs:      backsoon with web -- ./migrate.sh
 Plan it:            backsoon plan web --at \"Sun 02:00 Europe/Berlin\" --for 1h
 Is it live?         backsoon status
 What happened?      backsoon history
@@ -288,7 +297,8 @@ Exit codes (each command's --help says what they mean for it):
   69  an address or a proxy cannot be reached
   70  something is wrong with backsoon itself
   74  a file, or the output, cannot be read or written
-  75  --wait: the edit is written, and not in force";
+  75  --wait: the edit is written, and not in force
+  `with` has the code of the command that it runs, and 123 to 127 for what went wrong besides";
 
 const RUN_HELP: &str = "\
 All files are watched: an edit is live within milliseconds, and a file with a mistake in it changes nothing. SIGTERM \

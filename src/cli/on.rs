@@ -135,7 +135,7 @@ fn entry(args: &On, now: Timestamp) -> Result<Entry, Failure> {
     if until.is_some_and(|until| until <= now) {
         return Err(Failure::Past);
     }
-    Ok(Entry { mode: args.mode.into(), until, message: args.message.clone() })
+    Ok(Entry { until, message: args.message.clone(), ..Entry::of(args.mode.into()) })
 }
 
 /// Returns a summary: `web and api are offline until 15:00 UTC (30 min); backsoon off web api lifts them`.
@@ -159,8 +159,7 @@ mod tests {
     #[test]
     fn what_was_done_is_said_in_one_line() {
         let now: Timestamp = "2026-05-19T14:30:00Z".parse().unwrap();
-        let entry =
-            |mode, until: Option<&str>| Entry { mode, until: until.map(|at| at.parse().unwrap()), message: None };
+        let entry = |mode, until: Option<&str>| Entry { until: until.map(|at| at.parse().unwrap()), ..Entry::of(mode) };
         let say = |routes: &[&str], entry, changed| {
             summary(&routes.iter().map(|&route| route.to_owned()).collect::<Vec<_>>(), &entry, now, (None, changed))
         };

@@ -95,7 +95,7 @@ pub(super) fn compiled(route: &Route) -> RouteStatus {
 pub(super) fn causes(flags: &Flags, asked: &Asked, facts: &Facts, now: Timestamp) -> Vec<String> {
     let closed = |names: Vec<String>| names.into_iter().filter(|name| !facts.has_open(name)).collect::<Vec<_>>();
     let mut lines = Vec::new();
-    for flag in flags.routes.iter().filter(|flag| flag.until.is_none_or(|until| now < until)) {
+    for flag in flags.routes.iter().filter(|flag| flag.acts(now)) {
         lines.extend(by_flag(&flag.route, flag.mode, &closed(asked.of(&flag.route))));
     }
     for window in &flags.windows {
@@ -210,7 +210,7 @@ fn by_guard(route: &RouteStatus) -> Option<String> {
 
 /// Returns the strictest mode in which flags and windows close a route; `None` if they do not.
 pub(super) fn mode_of(flags: &Flags, route: &str, now: Timestamp) -> Option<Mode> {
-    let flagged = flags.routes.iter().filter(|flag| flag.until.is_none_or(|until| now < until));
+    let flagged = flags.routes.iter().filter(|flag| flag.acts(now));
     let flagged = flagged.filter(|flag| flag.route.is(route)).map(|flag| flag.mode);
     let windows = flags.windows.iter().filter(|window| window.in_force(now).is_some());
     let windows = windows.flat_map(|window| &window.routes).filter(|(target, _)| target.is(route));
@@ -383,7 +383,7 @@ mod tests {
                 source: Some("window M-1".to_owned()),
                 ..RouteStatus::default()
             };
-            let entry = Entry { mode: flag, until: end, message: None };
+            let entry = Entry { until: end, ..Entry::of(flag) };
             differing(&asked, &entry, &facts(Origin::Proxy, &[route]), now).join("\n")
         };
         assert_eq!(say("offline", three, Mode::Offline, three), "");

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use crate::live::Generation;
 use crate::plan::flags::Mode;
 use crate::plan::pass::millis;
-use crate::plan::snapshot::{Phase, Route};
+use crate::plan::snapshot::{ClosedBy, Phase, Route};
 use crate::status::FileStatus;
 use crate::status::outbox::OutboxReport;
 use crate::telemetry::{Counts, Limit, LinkCell, Meters, RouteCell, RouteMeter, UpstreamCell, WorkerCell};
@@ -25,7 +25,7 @@ pub(super) use accepted::MetricsFormat;
 use exposition::{Exposition, Histogram, Metric};
 
 use super::lookout::Lookout;
-use super::report::Report;
+use super::report::{Report, overruns};
 
 /// Everything that a scrape reads.
 pub(super) struct Scraped<'s> {
@@ -179,6 +179,12 @@ fn phases(text: &mut Exposition, routes: &[Route]) {
             let is_closed = route.closure.as_ref().is_some_and(|closure| closure.mode == mode);
             closed.sample(&[("route", &route.config.name), ("mode", mode.as_str())], flag(is_closed));
         }
+    }
+    let help = "1 if the end of the route's flag has passed without a renewal, and the flag keeps the route closed.";
+    let mut lost = text.gauge("backsoon_route_holder_lost", help);
+    for route in routes {
+        let is_lost = route.closed_by() == Some(ClosedBy::Flag) && overruns(route);
+        lost.sample(&[("route", &route.config.name)], flag(is_lost));
     }
     let mut phase = text.gauge("backsoon_route_phase", "1 for the phase that the route is in.");
     for route in routes {

@@ -54,6 +54,7 @@ pub(super) fn route(route: &Route, live: &Generation, traffic: Option<Traffic>) 
         unjudged: route.unjudged().iter().map(ToString::to_string).collect(),
         breach: breach(route),
         failing: failing(route),
+        held_by: held_by(route),
         overruns: overruns(route),
         announced: route.announced.iter().map(announced).collect(),
         planned: route.planned.iter().map(|plan| planned(plan, route)).collect(),
@@ -107,8 +108,14 @@ fn failing(route: &Route) -> Option<String> {
     matches!(reason, Reason::CheckFailed { .. }).then(|| reason.to_string())
 }
 
-/// Returns true if a window keeps the route closed after its planned end.
-fn overruns(route: &Route) -> bool {
+/// Returns the holder of the flag that keeps the route closed.
+fn held_by(route: &Route) -> Option<String> {
+    let down = matches!(route.phase(), Phase::Draining | Phase::Closed);
+    route.state.closing().filter(|_| down)?.desired.held_by.clone()
+}
+
+/// Returns true if a window or a flag keeps the route closed after its planned end.
+pub(super) fn overruns(route: &Route) -> bool {
     let down = matches!(route.phase(), Phase::Draining | Phase::Closed);
     down && route.state.closing().is_some_and(|closing| closing.desired.overruns)
 }

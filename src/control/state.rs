@@ -301,6 +301,7 @@ mod tests {
             until: None,
             started: None,
             overruns: false,
+            held_by: None,
             by_hand: false,
         };
         RouteState::first(RouteInputs {

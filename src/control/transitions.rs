@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::plan::flags::Withdrawn;
-use crate::plan::snapshot::{Closure, LeftOut, Route, Snapshot, Transition};
+use crate::plan::snapshot::{ClosedBy, Closure, LeftOut, Route, Snapshot, Transition};
+
+use super::report::overruns;
 
 /// The reason for a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,7 @@ impl Cause {
 pub(super) fn log_first(first: &Snapshot) {
     warn_of_long(None, first);
     warn_of_undone(None, first);
+    warn_of_lost(None, first);
     first.routes.iter().for_each(log_transitions);
 }
 
@@ -48,6 +51,7 @@ pub(super) fn log_first(first: &Snapshot) {
 pub(super) fn log(before: &Snapshot, after: &Snapshot, cause: Cause) {
     warn_of_long(Some(before), after);
     warn_of_undone(Some(before), after);
+    warn_of_lost(Some(before), after);
     log_left_out(before, after);
     log_withdrawn(before, after);
     log_spared(before, after);
@@ -179,6 +183,16 @@ fn warn_of_undone(before: Option<&Snapshot>, after: &Snapshot) {
             steps,
             "the window ends soon, and opens the route although steps are not done"
         );
+    }
+}
+
+/// Warns once of each route whose flag goes on after its end: its holder is lost.
+fn warn_of_lost(before: Option<&Snapshot>, after: &Snapshot) {
+    let lost = |route: &Route| overruns(route) && route.closed_by() == Some(ClosedBy::Flag);
+    let was_lost = |name: &str| before.and_then(|before| before.route(name)).is_some_and(lost);
+    for route in after.routes.iter().filter(|route| lost(route) && !was_lost(&route.config.name)) {
+        let (name, why) = (route.config.name.as_str(), route.state.reason().to_string());
+        tracing::warn!(route = name, why, "the end of a flag has passed, and its route stays closed as it says");
     }
 }
 

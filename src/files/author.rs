@@ -78,16 +78,21 @@ pub(super) fn sign(file: &File, content: &[u8]) {
     let signature = Signature {
         sha256: Hash::of(content).to_string(),
         user: user(),
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        host: host(),
         command: command(std::env::args_os().skip(1)),
     };
     let Ok(signature) = serde_json::to_vec(&signature) else { return };
     let _ = fsetxattr(file, ATTRIBUTE, &signature, XattrFlags::empty());
 }
 
+/// Returns the name of this host.
+pub(crate) fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// Returns the name of the user of this process, or the number of a user without a name. After `sudo`, that is the user
 /// who called it.
-fn user() -> String {
+pub(crate) fn user() -> String {
     let uid = rustix::process::getuid().as_raw();
     let by_sudo = std::env::var("SUDO_USER").ok().filter(|name| uid == 0 && !name.is_empty());
     by_sudo.unwrap_or_else(|| name_of_user(uid))
@@ -108,9 +113,11 @@ fn name_of(uid: u32, passwd: &str) -> Option<String> {
     })
 }
 
-/// Joins the words of a command, as far as an attribute has room for them. A path among them need not be UTF-8.
+/// Joins the words of a command up to `--`, as far as an attribute has room for them. What another command is given may
+/// be secret. A path among them need not be UTF-8.
 fn command(words: impl Iterator<Item = OsString>) -> String {
-    let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    let words: Vec<String> =
+        words.take_while(|word| word != "--").map(|word| word.to_string_lossy().into_owned()).collect();
     words.join(" ").chars().take(LONGEST_COMMAND).collect()
 }
 
@@ -149,7 +156,11 @@ mod tests {
     #[test]
     fn a_long_command_is_cut() {
         let words = ["on".to_owned(), "web".to_owned(), "ä".repeat(2000)];
-        let command = command(words.into_iter().map(OsString::from));
-        assert!(command.starts_with("on web ä") && command.chars().count() == LONGEST_COMMAND);
+        let long = command(words.into_iter().map(OsString::from));
+        assert!(long.starts_with("on web ä") && long.chars().count() == LONGEST_COMMAND);
+        assert_eq!(
+            command(["with", "web", "--", "./migrate.sh", "secret"].into_iter().map(OsString::from)),
+            "with web"
+        );
     }
 }

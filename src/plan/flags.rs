@@ -68,6 +68,10 @@ pub struct Flag {
     pub until: Option<Timestamp>,
     /// Operator's words for the page.
     pub message: Option<Text>,
+    /// Holder: the command that renews `until` while it runs. Visitors are not told.
+    pub held_by: Option<String>,
+    /// Reaction when `until` has come.
+    pub on_overrun: OnOverrun,
 }
 
 /// Lifting of a route by an operator.
@@ -148,13 +152,14 @@ pub enum When {
     Every(Box<Every>),
 }
 
-/// Reaction when a window's end has come.
+/// Reaction when the end of a window or a flag has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnOverrun {
     /// Bring the routes back.
     #[default]
     Open,
-    /// Keep the routes closed until the window is `ended`, moved or removed: the maintenance is overrunning.
+    /// Keep the routes closed until the window is `ended`, moved or removed, or the flag is lifted: the maintenance is
+    /// overrunning.
     Stay,
 }
 
@@ -359,6 +364,23 @@ impl fmt::Debug for Flags {
             shown.field("switched", switched);
         }
         shown.field("forced", forced).field("lifted", lifted).field("revoked", revoked).field("links", links).finish()
+    }
+}
+
+impl Flag {
+    /// Returns true if the flag closes its routes.
+    pub fn acts(&self, now: Timestamp) -> bool {
+        self.on_overrun == OnOverrun::Stay || self.until.is_none_or(|until| now < until)
+    }
+
+    /// Returns the end that is still to come.
+    pub fn end(&self, now: Timestamp) -> Option<Timestamp> {
+        self.until.filter(|until| now < *until)
+    }
+
+    /// Returns the end at which the flag lifts by itself.
+    fn lifts_at(&self) -> Option<Timestamp> {
+        self.until.filter(|_| self.on_overrun == OnOverrun::Open)
     }
 }
 

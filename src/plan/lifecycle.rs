@@ -118,9 +118,12 @@ pub struct Desired {
     pub until: Option<Timestamp>,
     /// Start, as far as the file knows it.
     pub started: Option<Timestamp>,
-    /// The source is a window that goes on after its planned end.
+    /// The source is a window or a flag that goes on after its planned end.
     #[serde(default)]
     pub overruns: bool,
+    /// Holder of the source, which renews its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<String>,
     /// An entry of `[routes]` is among the causes. A window may begin by itself; a flag is an operator's word.
     #[serde(default)]
     pub by_hand: bool,

@@ -80,9 +80,10 @@ fn of_route(route: &RouteStatus) -> impl Iterator<Item = Concern> {
     let by_guard = if down { "is closed by its guard" } else { "is open, and its guard objects" };
     let breach = route.breach.as_ref().map(|breach| format!("{name} {by_guard}: {}", breach.what));
     let failing = route.failing.as_ref().map(|failing| format!("{name} does not open: {failing}"));
-    let overruns = route.overruns.then(|| match &route.source {
-        Some(source) => format!("{name} is still closed: {source} is past its planned end"),
-        None => format!("{name} is still closed after the planned end"),
+    let overruns = route.overruns.then(|| match (&route.held_by, &route.source) {
+        (Some(holder), _) => format!("{name} is still closed: {holder} held it, and has not renewed that in time"),
+        (None, Some(source)) => format!("{name} is still closed: {source} is past its planned end"),
+        (None, None) => format!("{name} is still closed after the planned end"),
     });
     let tried = route.tried.then(|| format!("{name} is closed by its guard, which lets a few clients try it again"));
     [breach, tried, failing, overruns, undone(route)]

@@ -48,6 +48,9 @@ pub(crate) fn route(route: &RouteStatus, now: Timestamp) -> Vec<String> {
     if !route.is(Phase::Open) && !route.why.is_empty() {
         parts.push(route.why.clone());
     }
+    if let Some(holder) = route.held_by.as_ref().filter(|holder| !route.why.contains(*holder)) {
+        parts.push(format!("held by {holder}"));
+    }
     if let Some(remaining) = route.remaining.filter(|_| route.is(Phase::Draining)) {
         parts.push(format!("{remaining} still in flight"));
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -286,6 +287,87 @@ fn containerfile() -> Vec<(String, String)> {
     lines.map(|line| line.split_once(' ').unwrap()).map(|(word, rest)| (word.to_owned(), rest.to_owned())).collect()
 }
 
+/// Runs a script with a `backsoon` that writes its arguments, one a line.
+fn arguments(script: &mut Command) -> Vec<String> {
+    let programs = tempfile::tempdir().unwrap();
+    let stand_in = programs.path().join("backsoon");
+    fs::write(&stand_in, "#!/bin/sh\nprintf '%s\\n' \"$@\"\n").unwrap();
+    fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", programs.path().display(), std::env::var("PATH").unwrap());
+    let output = script.env("PATH", path).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// Returns the arguments after those that `backsoon with` takes for itself, once it has understood them.
+fn understood(arguments: &[String]) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "[[listen]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:1\"\n\
+                  [routes.web]\nupstream = \"http://127.0.0.1:1\"\n";
+    fs::write(dir.path().join("backsoon.toml"), config).unwrap();
+    let end = arguments.iter().position(|argument| argument == "--").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_backsoon"))
+        .args(&arguments[..end])
+        .args(["--dry-run", "--"])
+        .args(&arguments[end + 1..])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    arguments[end + 1..].to_vec()
+}
+
+#[test]
+fn the_github_action_is_nothing_but_the_command() {
+    let action: Value = serde_saphyr::from_str(&read("github-action/action.yml")).unwrap();
+    let (inputs, runs) = (&action["inputs"], &action["runs"]);
+    assert_eq!(runs["using"], "composite");
+    let step = &runs["steps"][0];
+    let script = step["run"].as_str().unwrap();
+    assert!(!script.contains("${{"), "a value in the text of a script would be run");
+    let mut bash = Command::new("bash");
+    bash.args(["--noprofile", "--norc", "-e", "-o", "pipefail", "-c", script]);
+    for (name, value) in step["env"].as_object().unwrap() {
+        let input = value.as_str().unwrap().trim_start_matches("${{ inputs.").trim_end_matches(" }}");
+        let given = match input {
+            "routes" => "web",
+            "run" => "echo \"$HOME\"; false",
+            "message" => "A \"new\" $version; true",
+            _ => inputs[input]["default"].as_str().unwrap(),
+        };
+        bash.env(name, given);
+    }
+    assert_eq!(step["env"].as_object().unwrap().len(), inputs.as_object().unwrap().len());
+    let arguments = arguments(&mut bash);
+    assert!(arguments.contains(&"A \"new\" $version; true".to_owned()), "{arguments:?}");
+    assert_eq!(understood(&arguments), ["bash", "-e", "-o", "pipefail", "-c", "echo \"$HOME\"; false"]);
+}
+
+#[test]
+fn the_kamal_wrapper_is_nothing_but_the_command() {
+    let mut script = Command::new("sh");
+    script.arg(root().join("deploy/kamal/deploy")).args(["deploy", "--skip-push", "a b"]);
+    let arguments = arguments(script.env("BACKSOON_ROUTES", "web").env("BACKSOON_OPTIONS", "--on-failure open"));
+    assert_eq!(understood(&arguments), ["kamal", "deploy", "--skip-push", "a b"]);
+    assert_eq!(arguments[..7], ["with", "web", "--for", "30m", "--on-failure", "open", "--"]);
+    let mode = fs::metadata(root().join("deploy/kamal/deploy")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o111, 0o111);
+}
+
+#[test]
+fn the_ansible_tasks_are_nothing_but_the_command() {
+    let tasks: Value = serde_saphyr::from_str(&read("ansible/with.yml")).unwrap();
+    assert_eq!(tasks.as_array().unwrap().len(), 1);
+    let argv = tasks[0]["ansible.builtin.command"]["argv"].as_str().unwrap();
+    assert!(
+        argv.starts_with("{{ ['backsoon', 'with'] + backsoon_routes") && argv.ends_with("['--'] + backsoon_command }}")
+    );
+    let words = argv.split('\'').skip(1).step_by(2);
+    let options: Vec<&str> = words.filter(|word| word.starts_with("--") && word.len() > 2).collect();
+    assert_eq!(options, ["--config", "--for"]);
+}
+
+/// Returns the documents of the Kubernetes example.
 fn documents() -> Vec<Value> {
     serde_saphyr::from_multiple(&read("kubernetes.yaml")).unwrap()
 }

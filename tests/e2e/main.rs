@@ -108,5 +108,6 @@ mod upgrade;
 mod watch;
 mod watchers;
 mod windows;
+mod with;
 mod withdrawn;
 mod word;

@@ -90,6 +90,20 @@ impl Confirmation {
         Ok(exit::OK)
     }
 
+    /// Waits for the goal, and tells only of the proxies that do not reach it.
+    ///
+    /// # Errors
+    /// As [`Confirmation::conclude`].
+    pub(in crate::cli) fn reach(mut self, goal: Goal, timeout: Duration, streams: &mut Streams) -> Result<(), Failure> {
+        self.wait(timeout, streams)?;
+        match goal {
+            Goal::InForce => {}
+            Goal::Drained => self.drain(timeout),
+            Goal::Open => self.open(timeout),
+        }
+        self.fail(goal, timeout, streams)
+    }
+
     /// Asks until the edit is in force everywhere, or the time since the edit is over.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use toml_edit::{Document, Item, Key, TableLike, Value};
 
 use super::{EditError, Entry, form, splice};
-use crate::plan::flags::Mode;
+use crate::plan::flags::{Mode, OnOverrun};
 
 /// Form in which a flag is written.
 pub(super) enum FlagForm<'a> {
@@ -75,18 +75,21 @@ pub(super) fn insert_point(text: &str, doc: &Document<&str>) -> Result<InsertPoi
 /// Parses a flag; `None` if the item is no valid flag.
 pub(super) fn entry(item: &Item) -> Option<Entry> {
     if let Some(word) = item.as_str() {
-        return Some(Entry { mode: splice::mode(word)?, until: None, message: None });
+        return Some(Entry::of(splice::mode(word)?));
     }
     let table = item.as_table_like()?;
-    if table.iter().any(|(key, _)| !["mode", "until", "message"].contains(&key)) {
+    if table.iter().any(|(key, _)| !["mode", "until", "message", "held_by", "on_overrun"].contains(&key)) {
         return None;
     }
     let until = table.get("until").map(instant);
     let message = table.get("message").map(|item| item.as_str().map(str::to_owned));
+    let holder = table.get("held_by").map(|item| item.as_str().map(str::to_owned));
     Some(Entry {
         mode: table.get("mode").and_then(word)?,
         until: until.map_or(Some(None), |at| at.map(Some))?,
         message: message.map_or(Some(None), |text| text.map(Some))?,
+        held_by: holder.map_or(Some(None), |text| text.map(Some))?,
+        on_overrun: table.get("on_overrun").map_or(Some(OnOverrun::Open), |item| splice::on_overrun(item.as_str()?))?,
     })
 }
 
@@ -95,6 +98,8 @@ pub(super) fn matches(item: &Item, name: &str, entry: &Entry) -> bool {
     match name {
         "mode" => word(item) == Some(entry.mode),
         "until" => instant(item) == entry.until,
+        "held_by" => item.as_str() == entry.held_by.as_deref(),
+        "on_overrun" => item.as_str().and_then(splice::on_overrun) == Some(entry.on_overrun),
         _ => item.as_str() == entry.message.as_deref(),
     }
 }

@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use super::{Change, Entry};
-use crate::plan::flags::Mode;
+use crate::plan::flags::{Mode, OnOverrun};
 
 /// Spells a flag's value, in the short form if it has neither an end nor a message.
 pub(super) fn value(entry: &Entry) -> String {
-    if entry.until.is_none() && entry.message.is_none() {
+    if *entry == Entry::of(entry.mode) {
         return quoted(word(entry.mode));
     }
     let given = keys(entry).into_iter().filter_map(|(name, value)| Some(format!("{name} = {}", value?)));
@@ -15,11 +15,13 @@ pub(super) fn value(entry: &Entry) -> String {
 }
 
 /// Returns the keys of a flag in the order of writing, each with its value if it has one.
-pub(super) fn keys(entry: &Entry) -> [(&'static str, Option<String>); 3] {
+pub(super) fn keys(entry: &Entry) -> [(&'static str, Option<String>); 5] {
     [
         ("mode", Some(quoted(word(entry.mode)))),
         ("until", entry.until.map(|at| at.to_string())),
         ("message", entry.message.as_deref().map(quoted)),
+        ("held_by", entry.held_by.as_deref().map(quoted)),
+        ("on_overrun", (entry.on_overrun == OnOverrun::Stay).then(|| quoted("stay"))),
     ]
 }
 
@@ -35,6 +37,15 @@ pub(super) fn mode(word: &str) -> Option<Mode> {
         "offline" => Some(Mode::Offline),
         "read-only" => Some(Mode::ReadOnly),
         "hold" => Some(Mode::Hold),
+        _ => None,
+    }
+}
+
+/// Parses the reaction to an end.
+pub(super) fn on_overrun(word: &str) -> Option<OnOverrun> {
+    match word {
+        "open" => Some(OnOverrun::Open),
+        "stay" => Some(OnOverrun::Stay),
         _ => None,
     }
 }

@@ -26,12 +26,17 @@ routes = { web = "offline", "*" = "hold" }
 "#;
 
 fn offline() -> Entry {
-    Entry { mode: Mode::Offline, until: None, message: None }
+    Entry::of(Mode::Offline)
 }
 
 fn with_words() -> Entry {
     let until = Some("2026-05-20T00:00:00Z".parse().unwrap());
-    Entry { mode: Mode::ReadOnly, until, message: Some("Back \"soon\".\nReally.".to_owned()) }
+    Entry {
+        mode: Mode::ReadOnly,
+        until,
+        message: Some("Back \"soon\".\nReally.".to_owned()),
+        ..Entry::of(Mode::ReadOnly)
+    }
 }
 
 fn flag(text: &str, route: &str, entry: &Entry) -> String {

@@ -469,10 +469,11 @@ fn closure_report(closure: &Closure, route: &Route, loaded: &Loaded, at: Timesta
         ClosedBy::Switch(file) => format!("the switch {}", quoted(file)),
         ClosedBy::Flag => {
             let named = |target: &Target| matches!(target, Target::Route(name) if name == route_name);
-            let own = loaded.flags.routes.iter().any(|flag| {
-                named(&flag.route) && flag.mode == closure.mode && flag.until.is_none_or(|until| at < until)
-            });
-            format!("the flag for {}", if own { quoted(route_name) } else { "`\"*\"`".to_owned() })
+            let own =
+                loaded.flags.routes.iter().any(|flag| named(&flag.route) && flag.mode == closure.mode && flag.acts(at));
+            let holder = route.state.closing().and_then(|closing| closing.desired.held_by.as_ref());
+            let held = holder.map(|holder| format!(", held by {}", words::harmless(holder))).unwrap_or_default();
+            format!("the flag for {}{held}", if own { quoted(route_name) } else { "`\"*\"`".to_owned() })
         }
     };
     let breach = route.state.breach().filter(|_| source == ClosedBy::Guard).map(|breach| breach.what.clone());

@@ -128,7 +128,7 @@ impl PreviewedPage {
             let own = flags.routes.iter().find(|flag| meant(&flag.route)).cloned();
             flags.routes.extend(own.map(|flag| Flag { route: target.clone(), ..flag }));
         }
-        let closed = flags.routes.iter().any(|flag| flag.route == target && flag.until.is_none_or(|until| now < until))
+        let closed = flags.routes.iter().any(|flag| flag.route == target && flag.acts(now))
             || flags.windows.iter().any(|window| {
                 window.in_force(now).is_some() && window.routes.iter().any(|(other, _)| *other == target)
             });

@@ -11,7 +11,8 @@ use super::super::snapshot::Source;
 /// Flag, window or switch that is in force.
 #[derive(Clone, Copy)]
 pub(super) enum Cause<'f> {
-    Flag(&'f Flag),
+    /// Flag, with its end if that is still to come.
+    Flag(&'f Flag, Option<Timestamp>),
     Window(&'f Window, Mode, Span),
     Switch(&'f Switched),
 }
@@ -19,7 +20,7 @@ pub(super) enum Cause<'f> {
 impl<'f> Cause<'f> {
     pub(super) fn mode(self) -> Mode {
         match self {
-            Self::Flag(flag) => flag.mode,
+            Self::Flag(flag, _) => flag.mode,
             Self::Window(_, mode, _) => mode,
             Self::Switch(switch) => switch.mode,
         }
@@ -27,7 +28,7 @@ impl<'f> Cause<'f> {
 
     fn until(self) -> Option<Timestamp> {
         match self {
-            Self::Flag(flag) => flag.until,
+            Self::Flag(_, until) => until,
             Self::Window(_, _, span) => span.until,
             Self::Switch(_) => None,
         }
@@ -35,14 +36,30 @@ impl<'f> Cause<'f> {
 
     fn since(self) -> Option<Timestamp> {
         match self {
-            Self::Flag(_) | Self::Switch(_) => None,
+            Self::Flag(..) | Self::Switch(_) => None,
             Self::Window(window, _, span) => Some(window.started.unwrap_or(span.starts)),
+        }
+    }
+
+    /// Returns true if the end has passed, and the cause goes on.
+    fn overruns(self) -> bool {
+        match self {
+            Self::Flag(flag, until) => until.is_none() && flag.until.is_some(),
+            Self::Window(_, _, span) => span.until.is_none(),
+            Self::Switch(_) => false,
+        }
+    }
+
+    fn holder(self) -> Option<&'f str> {
+        match self {
+            Self::Flag(flag, _) => flag.held_by.as_deref(),
+            Self::Window(..) | Self::Switch(_) => None,
         }
     }
 
     pub(super) fn has_words(self) -> bool {
         match self {
-            Self::Flag(flag) => flag.message.is_some(),
+            Self::Flag(flag, _) => flag.message.is_some(),
             Self::Window(..) => true,
             Self::Switch(switch) => switch.message.is_some(),
         }
@@ -50,7 +67,7 @@ impl<'f> Cause<'f> {
 
     pub(super) fn source(self) -> Source {
         match self {
-            Self::Flag(_) => Source::Flag,
+            Self::Flag(..) => Source::Flag,
             Self::Window(window, ..) => Source::Window(window.id.clone()),
             Self::Switch(switch) => Source::Switch(switch.file.clone()),
         }
@@ -59,7 +76,7 @@ impl<'f> Cause<'f> {
     /// Returns a number that is unique among the causes of one flag file.
     pub(super) fn address(self) -> usize {
         match self {
-            Self::Flag(flag) => std::ptr::from_ref(flag).addr(),
+            Self::Flag(flag, _) => std::ptr::from_ref(flag).addr(),
             Self::Window(window, ..) => std::ptr::from_ref(window).addr(),
             Self::Switch(switch) => std::ptr::from_ref(switch).addr(),
         }
@@ -99,8 +116,9 @@ impl<'f> Causes<'f> {
             source: primary.source(),
             until: latest_end(&causes).map(|until| self.last_end(route, primary.mode(), until)),
             started: causes.iter().filter_map(|cause| cause.since()).min(),
-            overruns: matches!(primary, Cause::Window(_, _, span) if span.until.is_none()),
-            by_hand: causes.iter().any(|cause| matches!(cause, Cause::Flag(_) | Cause::Switch(_))),
+            overruns: primary.overruns(),
+            held_by: primary.holder().map(str::to_owned),
+            by_hand: causes.iter().any(|cause| matches!(cause, Cause::Flag(..) | Cause::Switch(_))),
         })
     }
 
@@ -136,8 +154,8 @@ impl<'f> InForce<'f> {
                 causes.add(target, Cause::Window(window, *mode, span));
             }
         }
-        for flag in flags.routes.iter().filter(|flag| flag.until.is_none_or(|until| now < until)) {
-            causes.add(&flag.route, Cause::Flag(flag));
+        for flag in flags.routes.iter().filter(|flag| flag.acts(now)) {
+            causes.add(&flag.route, Cause::Flag(flag, flag.end(now)));
         }
         for switch in &flags.switched {
             causes.by_route.entry(&switch.route).or_default().push(Cause::Switch(switch));

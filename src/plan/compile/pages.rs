@@ -152,7 +152,7 @@ impl<'i> Pages<'i> {
             return Arc::clone(page);
         }
         let content = match cause {
-            Cause::Flag(flag) => PageContent::of_flag(flag.mode, flag.message.as_ref(), until),
+            Cause::Flag(flag, _) => PageContent::of_flag(flag.mode, flag.message.as_ref(), until),
             Cause::Switch(switch) => PageContent::of_flag(switch.mode, switch.message.as_ref(), until),
             Cause::Window(window, mode, span) => {
                 // Windows that touch are one closure: the plan that is shown ends with the last of them.

@@ -70,7 +70,7 @@ fn after_strings(line: &[u8]) -> &[u8] {
 
 fn lifts_flag(before: &[Flag], after: &[Flag]) -> bool {
     let kept: HashMap<_, _> = after.iter().map(|flag| (name(&flag.route), flag)).collect();
-    let covers = |kept: &Flag, flag: &Flag| kept.mode >= flag.mode && !is_earlier(kept.until, flag.until);
+    let covers = |kept: &Flag, flag: &Flag| kept.mode >= flag.mode && !is_earlier(kept.lifts_at(), flag.lifts_at());
     before.iter().any(|flag| {
         let mut candidates = [kept.get(&name(&flag.route)), kept.get(&None)].into_iter().flatten();
         !candidates.any(|kept| covers(kept, flag))
@@ -183,6 +183,11 @@ mod tests {
         check(offline, &until(19), (true, false));
         check(&until(20), &until(19), (true, false));
         check(offline, "[routes]\nweb = { message = \"words\" }\n", (false, false));
+        // A flag that stays has no end at which it lifts by itself.
+        let stays = |day: u8| format!("{}on_overrun = \"stay\"\n", until(day));
+        check(&stays(19), &until(20), (true, false));
+        check(&stays(20), &stays(19), (false, false));
+        check(offline, &format!("{}held_by = \"anna@ci\"\n", stays(19)), (false, false));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::past;
 use super::stale::Ends;
 use super::upstreams::upstreams;
 use super::window::{self, window};
-use super::{Flag, Flags, Lift, Mention, Mode, Pace, Parsed, Past, Target, Window};
+use super::{Flag, Flags, Lift, Mention, Mode, OnOverrun, Pace, Parsed, Past, Target, Window};
 
 /// Places of entries, each with its index.
 type Places = Vec<(usize, Place)>;
@@ -191,7 +191,14 @@ fn lift(value: &Value<'_>, report: &mut Report<'_>) -> Option<Lift> {
 
 /// Reads `web = "offline"`, or a table with words and an end. The caller fills in the target.
 fn route_flag(value: &Value<'_>, report: &mut Report<'_>) -> Option<Flag> {
-    let mut flag = Flag { route: Target::Every, mode: Mode::Offline, until: None, message: None };
+    let mut flag = Flag {
+        route: Target::Every,
+        mode: Mode::Offline,
+        until: None,
+        message: None,
+        held_by: None,
+        on_overrun: OnOverrun::Open,
+    };
     let DeValue::Table(table) = value.inner else {
         flag.mode = mode(value, report)?;
         return Some(flag);
@@ -203,6 +210,9 @@ fn route_flag(value: &Value<'_>, report: &mut Report<'_>) -> Option<Flag> {
     }
     flag.until = section.take("until").and_then(|value| value.instant(report));
     flag.message = section.take("message").and_then(|value| text(&value, window::LONGEST_MESSAGE, Lines::Many, report));
+    flag.held_by = section.take("held_by").and_then(|value| value.words(LONGEST_HOLDER, Lines::One, report));
+    flag.on_overrun =
+        section.take("on_overrun").and_then(|value| value.choice(&window::ON_OVERRUN, report)).unwrap_or_default();
     section.finish(report, |key, inner| split_name(value.key, key, inner));
     Some(flag)
 }
@@ -321,6 +331,8 @@ fn unique_id(table: &DeTable<'_>, ids: &mut HashMap<String, Range<usize>>, repor
     }
 }
 
+/// Bytes of a holder: a user, a host and the address of a job.
+const LONGEST_HOLDER: usize = 1024;
 /// Links of one file.
 const MOST_LINKS: usize = 1024;
 const LINK_EXAMPLE: &str = "ann = { route = \"web\", issued = 2026-05-19T14:00:00Z, expires = 2026-05-19T15:00:00Z }";

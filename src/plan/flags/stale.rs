@@ -44,7 +44,7 @@ impl Parsed {
         let known = Known::new(reading.before);
         for (index, place) in &self.ends.flags {
             let Some(flag) = self.flags.routes.get(*index) else { continue };
-            let Some(until) = flag.until.filter(|until| *until <= reading.now && !known.has_flag(flag)) else {
+            let Some(until) = flag.lifts_at().filter(|until| *until <= reading.now && !known.has_flag(flag)) else {
                 continue;
             };
             stale.flags.insert((flag.route.clone(), until));
@@ -194,6 +194,7 @@ mod tests {
                 Some("2: the flag for `web` never acts: it is over since 2020-01-01T00:00:00Z"),
             ),
             ("[routes]\nweb = { until = 2030-01-01T00:00:00Z }".to_owned(), None),
+            ("[routes]\nweb = { until = 2020-01-01T00:00:00Z, on_overrun = \"stay\" }".to_owned(), None),
             ("[routes]\nweb = \"offline\"".to_owned(), None),
             (over.clone(), Some("5: window `W` never acts: it is over since 2020-01-01T01:00:00Z")),
             // Somebody has ended it, or still has to.

@@ -396,7 +396,7 @@ const MOST_SERVICES: usize = 256;
 const MOST_STEPS: usize = 256;
 
 const OR_EVERY: &str = "if it comes again, `every = \"Sun 02:00-04:00 Europe/Berlin\"` in place of both";
-const ON_OVERRUN: [(&str, OnOverrun); 2] = [("open", OnOverrun::Open), ("stay", OnOverrun::Stay)];
+pub(super) const ON_OVERRUN: [(&str, OnOverrun); 2] = [("open", OnOverrun::Open), ("stay", OnOverrun::Stay)];
 const OPENS: [(&str, Opens); 3] = [("time", Opens::Time), ("steps", Opens::Steps), ("word", Opens::Word)];
 const AUTOS: [(&str, Auto); 4] = {
     use Auto::{Drain, Ramp, Verify, Watch};

@@ -87,6 +87,18 @@ pub static FLAG: Table = Table {
             "Instant at which the flag lifts by itself.",
         ),
         Key::new("message", Form::Translated(4096), Absent::Means("none"), "Paragraphs of the page."),
+        Key::new(
+            "held_by",
+            Form::Words(1024),
+            Absent::Means("nobody"),
+            "Holder, for operators alone: the command that renews `until` while it runs. `backsoon with` writes it.",
+        ),
+        Key::new(
+            "on_overrun",
+            Form::Choice(&["open", "stay"]),
+            Absent::Is("\"open\""),
+            "Effect of `until`: the flag lifts by itself, or the route stays closed, overrunning, until it is lifted.",
+        ),
     ],
     rules: &[],
 };

@@ -83,7 +83,8 @@ impl Closing {
     /// Returns a closing for a route whose state file does not tell what took it down.
     pub(super) fn unknown(started: Timestamp) -> Self {
         let (mode, source) = (Mode::Offline, Source::Flag);
-        let desired = Desired { mode, source, until: None, started: None, overruns: false, by_hand: false };
+        let desired =
+            Desired { mode, source, until: None, started: None, overruns: false, held_by: None, by_hand: false };
         Self::new(started, desired)
     }
 }

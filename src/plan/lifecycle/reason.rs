@@ -17,6 +17,15 @@ pub enum Reason {
     NotFlagged,
     /// A flag closes the route.
     Flagged(Mode),
+    /// A flag closes the route, and a command holds it.
+    Held {
+        /// The mode in force.
+        mode: Mode,
+        /// The holder.
+        by: String,
+        /// The end has passed without a renewal.
+        lost: bool,
+    },
     /// A window closes the route.
     Window {
         /// The mode in force.
@@ -106,7 +115,10 @@ impl Reason {
     pub(super) fn flagged(desired: &Desired) -> Self {
         let Desired { mode, overruns, .. } = *desired;
         match &desired.source {
-            Source::Flag => Self::Flagged(mode),
+            Source::Flag => match &desired.held_by {
+                Some(by) => Self::Held { mode, by: by.clone(), lost: overruns },
+                None => Self::Flagged(mode),
+            },
             Source::Window(id) => Self::Window { mode, id: id.clone(), overruns },
             Source::Switch(file) => Self::Switched { mode, file: file.clone() },
         }
@@ -134,6 +146,10 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Self::NotFlagged => "nothing flags it",
             Self::Flagged(mode) => return write!(f, "{FLAGGED}{}", mode.as_str()),
+            Self::Held { mode, by, lost } => {
+                let lost = if *lost { LOST } else { "" };
+                return write!(f, "{FLAGGED}{}{HELD_BY}{by}{lost}", mode.as_str());
+            }
             Self::Window { mode, id, overruns } => {
                 let overruns = if *overruns { OVERRUNS } else { "" };
                 return write!(f, "{}{BY_WINDOW}{id}{overruns}", mode.as_str());
@@ -197,6 +213,12 @@ fn parse_flagged(text: &str) -> Option<Reason> {
     if let Some(mode) = text.strip_prefix(FLAGGED).and_then(mode_of) {
         return Some(Reason::Flagged(mode));
     }
+    if let Some((mode, by)) = text.strip_prefix(FLAGGED).and_then(|text| text.split_once(HELD_BY))
+        && let Some(mode) = mode_of(mode)
+    {
+        let (by, lost) = by.strip_suffix(LOST).map_or((by, false), |by| (by, true));
+        return Some(Reason::Held { mode, by: by.to_owned(), lost });
+    }
     if let Some((mode, file)) = text.split_once(BY_SWITCH)
         && let Some(mode) = mode_of(mode)
     {
@@ -252,6 +274,8 @@ const COUNTS_ANEW: &str = "the checks pass, so the guard counts anew: ";
 const HOLDS: &str = "the guard holds the ramp: ";
 const WARNS: &str = "the guard warns: ";
 const FLAGGED: &str = "flagged ";
+const HELD_BY: &str = ", held by ";
+const LOST: &str = ", who has not renewed it";
 const BY_WINDOW: &str = " by window ";
 const BY_SWITCH: &str = " by switch ";
 const OVERRUNS: &str = ", which is overrunning";
@@ -272,6 +296,8 @@ mod tests {
         };
         let others = [
             Reason::Flagged(Mode::ReadOnly),
+            Reason::Held { mode: Mode::Offline, by: "anna@ci-7, pid 41".to_owned(), lost: false },
+            Reason::Held { mode: Mode::Hold, by: "anna@ci-7".to_owned(), lost: true },
             window(Mode::Hold, false),
             Reason::Switched { mode: Mode::Offline, file: "/srv/app by window x/down".to_owned() },
             window(Mode::Offline, true),

@@ -414,6 +414,26 @@ fn a_window_that_overruns_stays_until_somebody_ends_it() {
 }
 
 #[test]
+fn a_flag_that_is_not_renewed_opens_or_stays_as_it_says() {
+    let held = "[routes]\nweb = { until = 2026-05-19T15:00:00Z, held_by = \"anna@ci\" }\n";
+    let mut proxy = web("");
+    proxy.at("13:00:00");
+    assert_eq!(proxy.flag(held).at("14:00:00"), "draining since 14:00:00: flagged offline, held by anna@ci");
+    assert!(proxy.flag(&held.replace("15:00", "15:30")).at("15:10:00").starts_with("closed since"));
+    assert_eq!(proxy.at("15:30:00"), "open since 15:30:00: its time is over");
+    let stays = held.replace(" }", ", on_overrun = \"stay\" }");
+    let mut proxy = web("");
+    proxy.flag(&stays).at("14:00:00");
+    let told = proxy.at("15:30:00");
+    assert!(told.starts_with("closed since") && told.ends_with("held by anna@ci, who has not renewed it"), "{told}");
+    assert_eq!(proxy.live.as_ref().unwrap().routes[0].closure.as_ref().unwrap().until, None);
+    // A holder that is back renews it.
+    let told = proxy.flag(&stays.replace("15:00", "16:00")).at("15:31:00");
+    assert!(told.starts_with("closed since") && told.ends_with("held by anna@ci"), "{told}");
+    assert!(proxy.flag("").at("15:32:00").starts_with("open since 15:32:00"));
+}
+
+#[test]
 fn the_phase_is_found_again_after_a_restart_in_each_of_them() {
     let policy = "drain = \"30s\"\nramp = \"5m\"\nverify = [{ get = \"/\", times = 2 }]\nguard = { p99 = \"800ms\", watch = \"10m\" }";
     let mut proxy = web(policy);
@@ -782,7 +802,7 @@ impl Rehearsal {
 
     /// Returns the strictest mode in the flag file at an instant, computed without `compile`.
     fn demanded(&self, now: Timestamp) -> Option<Mode> {
-        let flags = self.flags.routes.iter().filter(|flag| flag.until.is_none_or(|until| now < until));
+        let flags = self.flags.routes.iter().filter(|flag| flag.acts(now));
         let windows = self.flags.windows.iter().filter(|window| window.in_force(now).is_some());
         let modes = windows.flat_map(|window| window.routes.iter().map(|(_, mode)| *mode));
         flags.map(|flag| flag.mode).chain(modes).max()

@@ -45,7 +45,7 @@ pub(super) fn sightings(sight: Sight<'_>) -> Vec<Sighting> {
     for (route, closing) in down.flagged.iter().filter(|(route, _)| !planned.contains(&route.name)) {
         let flag = flag_of(&flags, &route.name, sight.now);
         let target = flag.map_or(route.name.as_str(), |flag| name(&flag.route));
-        let mut facts = of_flag(flag, route, closing);
+        let mut facts = of_flag(flag, route, closing, sight.now);
         if let Source::Switch(file) = &closing.source {
             facts.message = switch_message(sight, &route.name, file);
         }
@@ -65,7 +65,7 @@ pub(super) fn sightings(sight: Sight<'_>) -> Vec<Sighting> {
 /// Adds what the flag file says of routes of other proxies. Nothing is known of their checks: such a route is down while
 /// its flag is set.
 fn of_flags_elsewhere(sight: Sight<'_>, planned: &BTreeSet<String>, unplanned: &mut Vec<Sighting>) {
-    let in_force = |flag: &&Flag| flag.until.is_none_or(|until| sight.now < until);
+    let in_force = |flag: &&Flag| flag.acts(sight.now);
     let has_own = |route: &str| sight.flags.routes.iter().any(|flag| name(&flag.route) == route);
     for flag in sight.flags.routes.iter().filter(in_force) {
         let target = name(&flag.route);
@@ -102,7 +102,7 @@ fn elsewhere_facts(flag: &Flag, route: &str, now: Timestamp) -> Facts {
         services: Vec::new(),
         regions: BTreeSet::new(),
         starts: seconds(now),
-        ends: flag.until,
+        ends: flag.end(now),
         steps: Vec::new(),
         stage: Stage::InProgress,
         trouble: Trouble::None,
@@ -221,7 +221,7 @@ fn every_route(sight: Sight<'_>) -> Vec<String> {
 }
 
 /// Returns the facts of a route that a flag closes, or that its guard or its checks keep closed.
-fn of_flag(flag: Option<&Flag>, route: &RouteSight, closing: &ClosingSight) -> Facts {
+fn of_flag(flag: Option<&Flag>, route: &RouteSight, closing: &ClosingSight, now: Timestamp) -> Facts {
     Facts {
         kind: Kind::Unplanned,
         reference: None,
@@ -234,7 +234,7 @@ fn of_flag(flag: Option<&Flag>, route: &RouteSight, closing: &ClosingSight) -> F
         services: Vec::new(),
         regions: BTreeSet::new(),
         starts: seconds(closing.started),
-        ends: flag.and_then(|flag| flag.until),
+        ends: flag.and_then(|flag| flag.end(now)),
         steps: closing.steps.clone(),
         stage: stage_of(route.phase),
         trouble: if closing.found { Trouble::Found } else { Trouble::None },
@@ -250,7 +250,7 @@ fn switch_message(sight: Sight<'_>, route: &str, file: &str) -> Option<Text> {
 /// Returns the entry of `[routes]` that closes a route: its own, or that for all.
 fn flag_of<'f>(flags: &HashMap<&str, &'f Flag>, route: &str, now: Timestamp) -> Option<&'f Flag> {
     let flag = flags.get(route).or_else(|| flags.get("*"))?;
-    flag.until.is_none_or(|until| now < until).then_some(*flag)
+    flag.acts(now).then_some(*flag)
 }
 
 fn name(target: &Target) -> &str {

@@ -41,6 +41,7 @@ fn of_guard(from: Phase, reason: &Reason) -> Option<Option<(EventKind, &'static 
         Reason::GuardChecks(_) | Reason::GuardCountsAnew(_) => None,
         Reason::NotFlagged
         | Reason::Flagged(_)
+        | Reason::Held { .. }
         | Reason::Window { .. }
         | Reason::Switched { .. }
         | Reason::Drained

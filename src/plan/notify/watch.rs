@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::super::compile::Memory;
 use super::super::config::EventKind;
 use super::super::flags::Flags;
-use super::super::lifecycle::Reason;
+use super::super::lifecycle::{Desired, Reason};
 use super::super::news::{Incident, Ledger, RouteSight, Sight, Trouble, UpdateKind};
 use super::super::snapshot::{Phase, Route, Snapshot, Source, Transition};
 use super::super::words;
@@ -41,6 +41,8 @@ enum Missed {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Seen {
     long: bool,
+    /// A flag overruns.
+    overruns: bool,
     undone: bool,
     /// Start of the checks of which a failure was told.
     failed: Option<Timestamp>,
@@ -228,11 +230,19 @@ impl About<'_> {
         let unwell = self.route.left_out.iter().filter_map(|out| Some((name(out.upstream)?, out.failure.clone())));
         Seen {
             long: self.route.long,
+            overruns: self.flag_overruns().is_some(),
             undone: !self.route.undone.is_empty(),
             failed,
             unwell: unwell.collect(),
             all_unwell: !self.route.spared.is_empty(),
         }
+    }
+
+    /// Returns the demand of a flag whose end has passed.
+    fn flag_overruns(&self) -> Option<&Desired> {
+        let down = matches!(self.route.phase(), Phase::Draining | Phase::Closed);
+        let desired = &self.route.state.closing().filter(|_| down)?.desired;
+        (desired.overruns && desired.source == Source::Flag).then_some(desired)
     }
 
     fn of_troubles(&self, before: &Seen, now: &Seen) -> Vec<OperatorEvent> {
@@ -246,6 +256,13 @@ impl About<'_> {
         if now.long && !before.long {
             let what = format!("closed since {}: search engines begin to drop its pages", self.route.since());
             add(EventKind::Long, format!("{name} has been closed for a day"), what);
+        }
+        if let Some(desired) = self.flag_overruns().filter(|_| !before.overruns) {
+            let what = match &desired.held_by {
+                Some(holder) => format!("{holder} held it, and has not renewed that in time; it stays closed"),
+                None => "the end of its flag has passed, and it stays closed".to_owned(),
+            };
+            add(EventKind::Overrun, format!("the flag of {name} overruns"), what);
         }
         if now.undone && !before.undone {
             let what = format!("not done: {}", self.route.undone.join(", "));

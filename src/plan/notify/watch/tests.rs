@@ -124,6 +124,19 @@ fn an_overrun_and_its_end_are_told() {
 }
 
 #[test]
+fn a_holder_that_is_lost_is_told() {
+    let mut told = Told::new("");
+    let held = "until = 2026-05-19T14:10:00Z, held_by = \"anna@ci\", on_overrun = \"stay\"";
+    told.remaining(0).flag(&format!("[routes]\nweb = {{ {held} }}\n")).at(1);
+    told.at(2);
+    assert_eq!(
+        told.at(600),
+        ["overrun: the flag of web overruns: anna@ci held it, and has not renewed that in time; it stays closed"]
+    );
+    assert_eq!(told.at(601), [""; 0]);
+}
+
+#[test]
 fn a_restart_loses_no_drain_and_repeats_none() {
     let mut told = Told::new("");
     told.remaining(5).flag("[routes]\nweb = \"offline\"").at(1);
