@@ -394,9 +394,10 @@ async fn the_listener_of_the_status_site_takes_all_forms_of_tls() {
     put(&dir.path().join("certs"), "1", &one);
     put(&dir.path().join("certs"), "2", &two);
     fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
+    // Another address: a listener is known by it when the config changes.
     let config = |tls: &str| {
         format!(
-            "[[listen]]\naddress = \"127.0.0.1:0\"\n{ADMIN}[status]\nlisten = \"127.0.0.1:0\"\ntls = {tls}\n\
+            "[[listen]]\naddress = \"127.0.0.1:0\"\n{ADMIN}[status]\nlisten = \"127.0.0.2:0\"\ntls = {tls}\n\
              [routes.web]\nupstream = \"http://127.0.0.1:1\"\n"
         )
     };

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use clap::{Arg, Command, ValueHint};
+use clap::{Arg, Command, Id, ValueHint};
 use clap_complete::Shell;
 
 use super::super::definition;
@@ -108,8 +108,16 @@ fn with_hints(definition: Command) -> Command {
         .collect();
     all.into_iter().fold(definition, |definition, (command, id, kind)| {
         let hint = HINTS.iter().find(|(own, ..)| *own == kind).map_or(ValueHint::Unknown, |(_, hint, _)| *hint);
-        definition.mut_subcommand(command, |command| command.mut_arg(id, |arg| arg.value_hint(hint)))
+        definition.mut_subcommand(command, |command| with_hint(command, &id, hint))
     })
+}
+
+/// Marks an argument. clap moves one that is changed behind the others, so those without an option's name follow it.
+fn with_hint(command: Command, id: &Id, hint: ValueHint) -> Command {
+    let behind: Vec<Id> =
+        command.get_positionals().map(|arg| arg.get_id().clone()).skip_while(|own| own != id).collect();
+    let command = command.mut_arg(id, |arg| arg.value_hint(hint));
+    behind.into_iter().skip(1).fold(command, |command, id| command.mut_arg(id, |arg| arg))
 }
 
 /// Replaces the marks by functions that ask for names.
