@@ -47,14 +47,14 @@ fn a_process_at_rest_hardly_wakes() {
     let (before, since) = (backsoon.wakeups(), Instant::now());
     thread::sleep(Duration::from_secs(10));
     let rate = (backsoon.wakeups() - before) as f64 / since.elapsed().as_secs_f64();
-    // Measured: 11.3 with timers that never rest, 2 now.
-    assert!(rate < 4.0, "{rate} a second");
+    // Measured: 11.3 with timers that never rest, 2.3 with two timers a millisecond apart, and 1.3 to 1.7 now.
+    assert!(rate < 2.2, "{rate} a second");
     assert_eq!(get(backsoon.address(), "/").status, 200);
 }
 
-/// Most that a process takes at rest, in KiB: a fifth more than the 12,000 that were measured. 2,000 are the debug build's
-/// own tables, about 5,500 the pages for errors, the status site, templates and words, and most of the rest is what the
-/// allocator holds for eight threads.
+/// Most that a process takes at rest, in KiB: a quarter more than the 11,500 that were measured. 2,000 of them are tables
+/// of the debug build; the rest is pages for errors, the status site, templates, words, and what the allocator holds for
+/// eight threads.
 const REST: u64 = 14_500;
-/// Most that the first page adds: twice what was measured.
+/// Most that the first page adds: more than twice what was measured.
 const PAGE: u64 = 3000;
