@@ -1,10 +1,10 @@
 //! The JSON of `/status`, written by the admin listener and read by `backsoon status` and `--wait`.
 //!
-//! A reader may meet a proxy of another version. A field that an older proxy leaves out reads as empty, since every
-//! field has a default. Words are kept as text, so that the words of a newer proxy can be shown.
+//! A reader may meet a proxy of another version: a field that is left out reads as empty, and words are kept as text.
 
 pub(crate) mod concerns;
 pub(crate) mod counts;
+pub(crate) mod fleet;
 pub(crate) mod outbox;
 pub(crate) mod story;
 pub(crate) mod verified;
@@ -49,6 +49,9 @@ pub(crate) struct Status {
     /// The outbox, if this proxy tells subscribers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outbox: Option<outbox::OutboxReport>,
+    /// The engine of the flags, if they do not come from a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<fleet::FleetStatus>,
     /// Problems that belong to no watched file, such as an unreadable state.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<ProblemStatus>,

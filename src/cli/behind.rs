@@ -5,12 +5,13 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::files::source::{self, ReadError};
+use crate::files::source::ReadError;
 use crate::plan::problem::Problem;
 use crate::status::{FileStatus, Role};
 
 use super::admin::{self, Endpoint};
 use super::confirm::other_file;
+use super::place::Place;
 use super::site;
 use super::words::harmless;
 
@@ -31,11 +32,12 @@ enum Lag {
 
 impl Behind {
     /// Asks the running proxy of a config; `None` if none answers, or if it goes by the file as it is.
-    pub(super) fn find(config_file: &Path, flag_file: &Path) -> Option<Self> {
+    pub(super) fn find(config_file: &Path, place: &Place) -> Option<Self> {
+        let flag_file = &place.path;
         let (endpoint, _) = site::listener(config_file).ok()?;
         let status = admin::ask_at_once(&endpoint).ok()?;
         let told = status.file(Role::Flags).filter(|told| other_file(flag_file, told).is_none())?;
-        let lag = lag(flag_file, told)?;
+        let lag = lag(place, told)?;
         Some(Self { endpoint, file: flag_file.display().to_string(), lag })
     }
 
@@ -60,9 +62,9 @@ impl fmt::Display for Behind {
     }
 }
 
-fn lag(flag_file: &Path, told: &FileStatus) -> Option<Lag> {
+fn lag(place: &Place, told: &FileStatus) -> Option<Lag> {
     let in_force = told.in_force.as_ref()?;
-    let (unread, error) = match source::read(flag_file).content.map(|content| content.hash.to_string()) {
+    let (unread, error) = match place.read().map(|content| content.hash.to_string()) {
         Ok(hash) if hash == in_force.hash => return None,
         Ok(hash) => (Some(Lag::Pending("it has not taken the content on disk yet".to_owned())), told.error_of(&hash)),
         // The proxy may be told to open everything then.
@@ -79,6 +81,7 @@ fn lag(flag_file: &Path, told: &FileStatus) -> Option<Lag> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::source;
     use crate::status::{InForceStatus, ProblemStatus};
 
     #[test]
@@ -90,7 +93,10 @@ mod tests {
         let lag = |read: &str| {
             let error = ProblemStatus { severity: "error".to_owned(), message: "bad".to_owned(), ..Default::default() };
             let (hash, in_force) = (Some(read.to_owned()), Some(InForceStatus::default()));
-            lag(&file, &FileStatus { hash, in_force, problems: vec![error], ..FileStatus::default() })
+            lag(
+                &Place::file(file.clone()),
+                &FileStatus { hash, in_force, problems: vec![error], ..FileStatus::default() },
+            )
         };
         assert!(matches!(lag(&own), Some(Lag::Refused(why)) if why == "bad"));
         assert!(matches!(lag("of a text that was mended since"), Some(Lag::Pending(_))));

@@ -18,6 +18,7 @@ use crate::plan::problem::{Problem, quoted};
 use super::behind::Behind;
 use super::failure::{Failure, summary};
 use super::flag_file::with_option;
+use super::place::Place;
 use super::streams::{GOOD, Streams, styled};
 use super::{ConfigFile, exit, words};
 
@@ -49,7 +50,7 @@ Exit codes:
 pub(super) fn run(args: &Check, streams: &mut Streams) -> Result<u8, Failure> {
     let file = &args.config.config;
     let loaded = load::once(file).map_err(|problems| with_option(file, problems));
-    let behind = loaded.as_ref().ok().and_then(|loaded| Behind::find(file, &loaded.config.maintenance));
+    let behind = loaded.as_ref().ok().and_then(|loaded| Behind::find(file, &Place::of(&loaded.config)));
     let loaded = loaded.and_then(|loaded| {
         let refused = behind.as_ref().and_then(|behind| behind.problem(&loaded.config.maintenance));
         match refused.or_else(|| refused_while_running(file, &loaded)) {
@@ -65,8 +66,10 @@ pub(super) fn run(args: &Check, streams: &mut Streams) -> Result<u8, Failure> {
     }
     let loaded = loaded.map_err(Failure::Problems)?;
     streams.problems(&loaded.warnings)?;
-    if loaded.flags_missing {
-        streams.note(format_args!("there is no `{}`: nothing is flagged", loaded.config.maintenance.display()))?;
+    let place = loaded.config.maintenance.display().to_string();
+    // An engine that cannot be asked is a warning, and says nothing of its text.
+    if loaded.flags_missing && !loaded.warnings.iter().any(|problem| problem.file == place) {
+        streams.note(format_args!("there is no `{place}`: nothing is flagged"))?;
     }
     tell_of_sources(&loaded.sources, streams)?;
     for page in finished_pages(&loaded) {

@@ -1,15 +1,12 @@
 //! Dry run of an edit: the difference that it would make to the flag file, and to the routes.
 
 use std::io::Write as _;
-use std::path::Path;
 
 use jiff::Timestamp;
 use similar::TextDiff;
 
-use crate::files::source::{self, ReadError};
 use crate::files::write::Emptied;
 use crate::plan::encoding;
-use crate::plan::problem::Problem;
 use crate::plan::snapshot::Phase;
 use crate::status::RouteStatus;
 
@@ -17,6 +14,7 @@ use super::edit::EditError;
 use super::exit;
 use super::failure::Failure;
 use super::flag_file::{self, Edited};
+use super::place::Place;
 use super::remains;
 use super::site::Site;
 use super::streams::{DIM, ERROR, GOOD, Streams, styled};
@@ -33,7 +31,7 @@ pub(super) fn show<T>(
     streams: &mut Streams,
 ) -> Result<u8, Failure> {
     site.check_unseen(emptied)?;
-    let before = text_of(&site.file)?;
+    let before = text_of(&site.place())?;
     let edited = flag_file::edit_text(&site.file, &before, edit)?;
     if !edited.changed {
         writeln!(streams.out, "nothing would change")?;
@@ -50,14 +48,11 @@ pub(super) fn show<T>(
     Ok(exit::OK)
 }
 
-/// Reads the text of a file. A missing one is empty.
-fn text_of(file: &Path) -> Result<String, Failure> {
-    let problem = |problem| Failure::Problems(vec![problem]);
-    match source::read(file).content {
-        Ok(content) => encoding::decode(file, &content.bytes).map(str::to_owned).map_err(problem),
-        Err(ReadError::Missing) => Ok(String::new()),
-        Err(error) => Err(problem(Problem::in_file(file, error))),
-    }
+/// Reads the text of a place. A missing one is empty.
+fn text_of(place: &Place) -> Result<String, Failure> {
+    let Some(content) = place.content()? else { return Ok(String::new()) };
+    let text = encoding::decode(&place.path, &content.bytes);
+    text.map(str::to_owned).map_err(|problem| Failure::Problems(vec![problem]))
 }
 
 fn coloured(line: &str) -> String {

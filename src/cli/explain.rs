@@ -21,6 +21,7 @@ use crate::plan::config::{Config, Listen, Serves};
 use super::behind::Behind;
 use super::failure::Failure;
 use super::flag_file::with_option;
+use super::place::Place;
 use super::streams::Streams;
 use super::{ConfigFile, exit, words};
 
@@ -93,7 +94,7 @@ pub(super) fn run(args: &Explain, streams: &mut Streams) -> Result<u8, Failure> 
     let file = &args.config.config;
     let loaded = load::once(file).map_err(|problems| Failure::Problems(with_option(file, problems)))?;
     if args.at.is_none()
-        && let Some(behind) = Behind::find(file, &loaded.config.maintenance)
+        && let Some(behind) = Behind::find(file, &Place::of(&loaded.config))
     {
         streams.note(behind)?;
     }

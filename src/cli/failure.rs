@@ -4,17 +4,19 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::plan::problem::{Problem, did_you_mean, quoted};
 
 use super::admin::{self, Endpoint};
 use super::edit::EditError;
+use super::engine_failure::EngineFailure;
 use super::refusal::Refusal;
 use super::streams::{ERROR, Streams, styled};
 use super::subscriber_error::SubscriberError;
 use super::{exit, words};
+use crate::files::source::ReadError;
 use crate::files::write::WriteError;
 
 /// Failure of a command.
@@ -94,6 +96,8 @@ pub(super) enum Failure {
     NotTheDemos(PathBuf),
     /// A file cannot be read, written or made.
     File { verb: &'static str, path: PathBuf, source: io::Error },
+    /// The text of the flags, which an engine keeps, cannot be read or edited.
+    Engine(EngineFailure),
     /// `backsoon subscribers` has failed.
     Subscribers(SubscriberError),
     /// The system refused a basic resource.
@@ -131,6 +135,11 @@ impl FlagFileSeen {
 }
 
 impl Failure {
+    /// Returns the failure of a file that cannot be read.
+    pub(super) fn unreadable(file: &Path, error: ReadError) -> Self {
+        Self::Problems(vec![Problem::in_file(file, error)])
+    }
+
     /// Returns the exit code.
     pub(super) fn code(&self) -> u8 {
         match self {
@@ -176,6 +185,7 @@ impl Failure {
             Self::NotDrained { .. } => exit::NOT_DRAINED,
             Self::NotOpen { .. } => exit::NOT_OPEN,
             Self::File { .. } | Self::Output(_) => exit::IO,
+            Self::Engine(error) => error.code(),
             Self::Subscribers(error) => error.code(),
             Self::Internal(_) => exit::INTERNAL,
         }
@@ -260,6 +270,7 @@ impl Failure {
             Self::Rejected { .. } => "the flag file is written, and what was live before stays live".to_owned(),
             Self::Port { option, .. } => format!("stop what listens there, or choose another port with `{option}`"),
             Self::NotTheDemos(_) => "choose another directory with `--dir`".to_owned(),
+            Self::Engine(error) => return error.help(),
             Self::Subscribers(error) => return error.help(),
             Self::Problems(_)
             | Self::WrongAfter { .. }
@@ -410,6 +421,7 @@ impl fmt::Display for Failure {
             Self::Port { port, .. } => write!(f, "port {port} cannot be listened on"),
             Self::NotTheDemos(path) => write!(f, "`{}` is not one that the demo wrote, so it stays", path.display()),
             Self::File { verb, path, .. } => write!(f, "cannot {verb} `{}`", path.display()),
+            Self::Engine(error) => error.fmt(f),
             Self::Subscribers(error) => error.fmt(f),
             Self::Internal(_) => f.write_str("cannot start"),
             Self::Output(_) => f.write_str("cannot write"),
@@ -421,6 +433,7 @@ impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Edit { source, .. } => Some(source),
+            Self::Engine(error) => error.source(),
             Self::Subscribers(error) => error.source(),
             Self::Write(source) | Self::Page(source) | Self::Demo(source) => Some(source),
             Self::NotConfirmed { source, .. } | Self::Unreachable { source, .. } | Self::Silent { source, .. } => {

@@ -1,6 +1,6 @@
 //! The flag file, found through the config. An edit never leaves it with new errors.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 
@@ -14,12 +14,13 @@ use crate::plan::problem::Problem;
 use super::edit::EditError;
 use super::exit;
 use super::failure::Failure;
+use super::place::Place;
 use crate::files::write::{self, Emptied, RewriteError, WriteError};
 
 /// Flag file of a config.
 pub(super) struct FlagFile {
-    /// Path of the file.
-    pub(super) path: PathBuf,
+    /// Place of its text.
+    pub(super) place: Place,
     /// Config that names it.
     pub(super) config: Config,
 }
@@ -47,7 +48,7 @@ impl FlagFile {
             .map_err(|error| Failure::Problems(with_option(config_file, vec![Problem::in_file(config_file, error)])))?;
         let Parsed { config, problems, .. } = load::parse_config(config_file, &content, &mut load::Disk);
         let config = config.ok_or(Failure::Problems(problems))?;
-        Ok(Self { path: config.maintenance.clone(), config })
+        Ok(Self { place: Place::of(&config), config })
     }
 
     /// Reads the flags. A missing file has none.
@@ -55,7 +56,7 @@ impl FlagFile {
     /// # Errors
     /// If the file cannot be read, or has errors.
     pub(super) fn flags(&self) -> Result<Flags, Failure> {
-        flags(&self.path)
+        flags(&self.place)
     }
 }
 
@@ -63,12 +64,9 @@ impl FlagFile {
 ///
 /// # Errors
 /// If the file cannot be read, or has errors.
-pub(super) fn flags(file: &Path) -> Result<Flags, Failure> {
-    let content = match source::read(file).content {
-        Ok(content) => content,
-        Err(source::ReadError::Missing) => return Ok(Flags::default()),
-        Err(error) => return Err(Failure::Problems(vec![Problem::in_file(file, error)])),
-    };
+pub(super) fn flags(place: &Place) -> Result<Flags, Failure> {
+    let file = &place.path;
+    let Some(content) = place.content()? else { return Ok(Flags::default()) };
     let text = encoding::decode(file, &content.bytes).map_err(|problem| Failure::Problems(vec![problem]))?;
     let (parsed, problems) = parse(file, text);
     parsed.map(|parsed| parsed.flags).ok_or(Failure::Problems(problems))
@@ -79,10 +77,14 @@ pub(super) fn flags(file: &Path) -> Result<Flags, Failure> {
 /// # Errors
 /// If the file has errors, would get errors, or cannot be edited, read or written.
 pub(super) fn edit<T>(
-    file: &Path,
+    place: &Place,
     emptied: Emptied,
     mut edit: impl FnMut(&str) -> Result<(String, T), EditError>,
 ) -> Result<Edited<T>, Failure> {
+    let file = &*place.path;
+    if let Some(fleet) = &place.fleet {
+        return place.edit_engine(fleet, edit);
+    }
     let waiting = |file: &Path| exit::say(format_args!("waiting for another edit of `{}`", file.display()));
     let edited = write::rewrite(file, emptied, waiting, |before| {
         let edited = edit_text(file, before, &mut edit)?;
@@ -97,7 +99,7 @@ pub(super) fn edit<T>(
 
 /// Returns the failure for a file that is not UTF-8, with the place if it can be read again.
 fn not_text(file: &Path, error: WriteError) -> Failure {
-    match flags(file) {
+    match flags(&Place::file(file.to_owned())) {
         Err(Failure::Problems(problems)) => Failure::WrongBefore { file: file.to_owned(), problems },
         Ok(_) | Err(_) => Failure::Write(error),
     }

@@ -86,9 +86,11 @@ Exit codes:
   3   with --wait: in force, but not drained in time; the flag is written
   64  the arguments, the config or the flag file are wrong; nothing was written
   65  with --wait: the proxy refuses the flag file; the flag is written
-  69  with --wait: an admin listener cannot be asked; the flag is written
+  69  with --wait: an admin listener cannot be asked; the flag is written. Without: the engine of `[fleet]` cannot be asked; nothing
+      was written
   74  the flag file cannot be read or written; nothing was written
-  75  with --wait: not in force, with the reason for each route; the flag is written";
+  75  with --wait: not in force, with the reason for each route; the flag is written. Without: others edit the text of `[fleet]` all the time; nothing was
+      written";
 
 /// Flags the routes.
 pub(super) fn run(args: &On, streams: &mut Streams) -> Result<u8, Failure> {
@@ -108,7 +110,7 @@ pub(super) fn run(args: &On, streams: &mut Streams) -> Result<u8, Failure> {
     if args.wait.dry_run {
         return dry_run::show(&site, Emptied::Refused, flag, streams);
     }
-    let fresh = !site.file.exists();
+    let fresh = site.is_new();
     let edited = site.edit(Emptied::Refused, flag)?;
     let asked = Asked(routes.clone());
     let wish = Wish::Closed(entry.mode, entry.until);

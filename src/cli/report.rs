@@ -18,6 +18,7 @@ use crate::plan::problem::{did_you_mean, quoted};
 use super::failure::{Failure, FlagFileSeen};
 use super::flag_file;
 use super::history::{self, StartTime};
+use super::place::Place;
 use super::streams::Streams;
 use super::{ConfigFile, exit, words};
 
@@ -118,7 +119,7 @@ fn check_window(id: &str, all: &[Downtime], config: Option<&Config>) -> Result<(
     if told.iter().any(|told| *told == id) {
         return Ok(());
     }
-    let flags = config.and_then(|config| flag_file::flags(&config.maintenance).ok());
+    let flags = config.and_then(|config| flag_file::flags(&Place::of(config)).ok());
     let flag_file = if flags.is_some() { FlagFileSeen::Read } else { FlagFileSeen::Unreadable };
     let mut known = flags.map(|flags| flags.ids()).unwrap_or_default();
     if known.iter().any(|known| known == id) {

@@ -15,7 +15,7 @@ use crate::control::switches;
 use crate::files::source;
 use crate::files::write::Emptied;
 use crate::plan::compile::{Inputs, Known, Memory, compile};
-use crate::plan::config::{Address, Config};
+use crate::plan::config::{Address, Config, FleetConfig};
 use crate::plan::flags::{self, Flags};
 use crate::plan::page::Renderers;
 use crate::plan::problem::Problem;
@@ -27,6 +27,7 @@ use super::confirm::{Claim, Confirmation, Wish};
 use super::edit::EditError;
 use super::failure::{Failure, Force};
 use super::flag_file::{self, Edited, FlagFile};
+use super::place::Place;
 use super::remains::{self, Asked, Facts, Origin};
 use super::streams::Streams;
 use super::unseen::{self, Target, has_config};
@@ -57,6 +58,8 @@ impl SiteArgs {
 pub(super) struct Site {
     /// The flag file.
     pub(super) file: PathBuf,
+    /// Engine that keeps its text, if it is no file.
+    fleet: Option<FleetConfig>,
     config_file: PathBuf,
     /// The config on disk, if it can be parsed.
     config: Option<Config>,
@@ -74,7 +77,7 @@ impl Site {
     /// If the config is broken, and neither a running proxy nor an option says which flag file is meant.
     pub(super) fn find(args: &SiteArgs) -> Result<Self, Failure> {
         match FlagFile::of(&args.config.config) {
-            Ok(FlagFile { path, config }) => Self::of_config(args, path, config),
+            Ok(FlagFile { place, config }) => Self::of_config(args, place, config),
             Err(Failure::Problems(problems)) => Self::without_config(args, problems),
             Err(other) => Err(other),
         }
@@ -91,15 +94,17 @@ impl Site {
         Ok(site)
     }
 
-    fn of_config(args: &SiteArgs, maintenance: PathBuf, config: Config) -> Result<Self, Failure> {
+    fn of_config(args: &SiteArgs, place: Place, config: Config) -> Result<Self, Failure> {
         let config_file = args.config.config.clone();
         let (endpoints, note) = if args.admin.is_empty() {
             of_replicas(&config_file, &config)?
         } else {
             (admin::resolved(args.admin.clone())?, None)
         };
+        let place = args.flags.clone().map_or(place, Place::file);
         Ok(Self {
-            file: args.flags.clone().unwrap_or(maintenance),
+            file: place.path,
+            fleet: place.fleet,
             routes: Some(config.routes.iter().map(|route| route.name.clone()).collect()),
             config_file,
             config: Some(config),
@@ -133,7 +138,16 @@ impl Site {
         let is_missed = args.flags.is_none() || config_file.exists();
         let mut notes: Vec<String> = is_missed.then(|| format!("{error}, {using}")).into_iter().collect();
         notes.extend(unknown_replicas(config_file).filter(|_| args.admin.is_empty()));
-        Ok(Self { file, config_file: config_file.clone(), config: None, routes, endpoints: endpoints.clone(), notes })
+        let fleet = None;
+        Ok(Self {
+            file,
+            fleet,
+            config_file: config_file.clone(),
+            config: None,
+            routes,
+            endpoints: endpoints.clone(),
+            notes,
+        })
     }
 
     /// Writes the notes on where the flag file and the routes come from.
@@ -165,12 +179,22 @@ impl Site {
         Ok(())
     }
 
+    /// Returns the place of the flag file's text.
+    pub(super) fn place(&self) -> Place {
+        Place { path: self.file.clone(), fleet: self.fleet.clone() }
+    }
+
+    /// Returns true if the flag file is a file, and does not exist yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.fleet.is_none() && !self.file.exists()
+    }
+
     /// Reads the flags. A missing file has none.
     ///
     /// # Errors
     /// If the file cannot be read, or has errors.
     pub(super) fn flags(&self) -> Result<Flags, Failure> {
-        flag_file::flags(&self.file).map(|flags| self.with_switches(flags))
+        flag_file::flags(&self.place()).map(|flags| self.with_switches(flags))
     }
 
     /// Edits the file, unless it would have errors afterwards. The caller decides about a file that was emptied.
@@ -184,7 +208,7 @@ impl Site {
         edit: impl FnMut(&str) -> Result<(String, T), EditError>,
     ) -> Result<Edited<T>, Failure> {
         self.check_unseen(emptied)?;
-        let edited = flag_file::edit(&self.file, emptied, edit)?;
+        let edited = flag_file::edit(&self.place(), emptied, edit)?;
         Ok(Edited { flags: self.with_switches(edited.flags), ..edited })
     }
 
@@ -197,7 +221,7 @@ impl Site {
             let named_by = self.config.as_ref().filter(|config| config.maintenance == self.file);
             let named_by = named_by.map(|_| &*self.config_file);
             let memory = self.config.as_ref().map(|config| self.memory(config)).unwrap_or_default();
-            unseen::check(&Target { file: &self.file, named_by, memory }, &self.endpoints)?;
+            unseen::check(&Target { place: &self.place(), named_by, memory }, &self.endpoints)?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::files::source::{self, ReadError};
+use crate::files::source::ReadError;
 use crate::plan::compile::Memory;
 use crate::plan::flags;
 use crate::plan::snapshot::Phase;
@@ -19,6 +19,7 @@ use crate::status::{FileStatus, Role, Status};
 use super::admin::{self, Endpoint};
 use super::confirm::other_file;
 use super::failure::Failure;
+use super::place::Place;
 use super::words::harmless;
 
 /// Relation of the file on disk to the flags that a proxy has in force.
@@ -33,8 +34,8 @@ enum Seen {
 
 /// Flag file that is about to be edited.
 pub(super) struct Target<'a> {
-    /// The file.
-    pub(super) file: &'a Path,
+    /// Place of its text.
+    pub(super) place: &'a Place,
     /// The config on disk, if that is what names the file.
     pub(super) named_by: Option<&'a Path>,
     /// Saved state of the proxy, for one that does not answer.
@@ -61,7 +62,7 @@ fn check_one(target: &Target<'_>, endpoint: &Endpoint) -> Result<(), Failure> {
             Seen::Whole => return Ok(()),
             Seen::Pending(_) if begun.elapsed() < PATIENCE => thread::sleep(PAUSE),
             Seen::Pending(why) | Seen::Refused(why) => {
-                return Err(Failure::Unseen { file: target.file.to_owned(), endpoint: endpoint.clone(), why });
+                return Err(Failure::Unseen { file: target.place.path.clone(), endpoint: endpoint.clone(), why });
             }
         }
     }
@@ -70,7 +71,7 @@ fn check_one(target: &Target<'_>, endpoint: &Endpoint) -> Result<(), Failure> {
 fn look(target: &Target<'_>, endpoint: &Endpoint) -> Seen {
     match admin::ask_at_once(endpoint) {
         Ok(status) => seen(target, &status),
-        Err(error @ admin::Error::Timeout(_)) if is_missing(target.file) && has_closures(&target.memory) => {
+        Err(error @ admin::Error::Timeout(_)) if is_missing(target.place) && has_closures(&target.memory) => {
             Seen::Refused(format!("{}, and its saved state has closed routes; {error}", gone()))
         }
         Err(_) => Seen::Whole,
@@ -78,14 +79,13 @@ fn look(target: &Target<'_>, endpoint: &Endpoint) -> Seen {
 }
 
 fn seen(target: &Target<'_>, status: &Status) -> Seen {
-    let file = target.file;
     let Some(told) = status.file(Role::Flags) else { return Seen::Whole };
-    if let Some(reads) = other_file(file, told) {
+    if let Some(reads) = other_file(&target.place.path, told) {
         return seen_beside(target, &reads, status);
     }
     let Some(in_force) = &told.in_force else { return Seen::Whole };
     let pending = told.pending.as_ref().map(|pending| Seen::Pending(harmless(&pending.why)));
-    match source::read(file).content {
+    match target.place.read() {
         Ok(content) if content.hash.to_string() == in_force.hash => Seen::Whole,
         // The edit itself refuses an emptied file. For a text that cannot be parsed, its mistakes are the better
         // message.
@@ -103,7 +103,7 @@ fn seen(target: &Target<'_>, status: &Status) -> Seen {
 fn seen_beside(target: &Target<'_>, reads: &str, status: &Status) -> Seen {
     let takes_up = target.named_by.is_some_and(|config| has_config(status, config));
     let is_closing = status.routes.iter().any(|route| !route.is(Phase::Open));
-    if takes_up && is_closing && is_missing(target.file) {
+    if takes_up && is_closing && is_missing(target.place) {
         return Seen::Refused(format!("{}, and it reads `{reads}`", gone()));
     }
     Seen::Whole
@@ -117,8 +117,8 @@ pub(super) fn has_config(status: &Status, config_file: &Path) -> bool {
     own.is_some() && own == theirs
 }
 
-fn is_missing(file: &Path) -> bool {
-    matches!(source::read(file).content, Err(ReadError::Missing))
+fn is_missing(place: &Place) -> bool {
+    matches!(place.read(), Err(ReadError::Missing))
 }
 
 fn has_closures(memory: &Memory) -> bool {
@@ -158,6 +158,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::source;
     use crate::status::{InForceStatus, ProblemStatus};
 
     #[test]
@@ -176,7 +177,8 @@ mod tests {
                 problems: vec![error],
                 ..FileStatus::default()
             };
-            let target = Target { file: &file, named_by: None, memory: Memory::default() };
+            let place = Place::file(file.clone());
+            let target = Target { place: &place, named_by: None, memory: Memory::default() };
             super::seen(&target, &Status { files: vec![told], ..Status::default() })
         };
         assert!(matches!(seen(&own), Seen::Refused(why) if why == "bad"));

@@ -30,6 +30,7 @@ use crate::live::{Reader, Stage};
 use crate::status::{RouteStatus, Status};
 use crate::telemetry::Meters;
 
+use super::fleet::FleetReport;
 use super::lookout::Lookout;
 use super::metrics::{self, MetricsFormat, Scraped};
 use super::observe::Observations;
@@ -225,6 +226,9 @@ fn ready(shared: &Shared) -> Response<Full<Bytes>> {
     if !shut.is_empty() {
         body["closed_by_guard"] = shut.into();
     }
+    if let Some(since) = report.fleet.as_ref().and_then(|fleet| fleet.status().stale_since) {
+        body["flags_stale_since"] = since.to_string().into();
+    }
     json(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
 }
 
@@ -252,6 +256,7 @@ fn status_of(shared: &Shared) -> Status {
         admin: report.admin.clone(),
         watching: Some(report.watching.clone()),
         outbox: shared.outbox.report(),
+        fleet: report.fleet.as_ref().map(FleetReport::status),
         problems: report.problems.clone(),
         files: report.files.clone(),
         routes: routes.collect(),

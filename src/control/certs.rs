@@ -22,7 +22,7 @@ use crate::plan::problem::Problem;
 use crate::status::Role;
 use crate::telemetry::UpstreamKey;
 
-use crate::files::source::{Content, ReadError};
+use crate::files::source::{self, Content, ReadError};
 
 use chooser::Chooser;
 pub(crate) use facts::Facts;
@@ -430,6 +430,23 @@ pub(crate) fn public_client() -> Option<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
     // The default versions always fit their provider.
     Some(builder.ok()?.with_root_certificates(Arc::clone(system_store())).with_no_client_auth())
+}
+
+/// Returns the TLS client for a host whose certificate is checked against the roots of a file, or those of the system.
+///
+/// # Errors
+/// If the file cannot be read, or has no roots.
+pub(super) fn client_of(ca: Option<&Path>) -> Result<ClientConfig, Problem> {
+    let store = match ca {
+        None => Arc::clone(system_store()),
+        Some(file) => {
+            let content = source::read(file).content.map_err(|error| Problem::in_file(file, error))?;
+            Arc::new(root_store(file, &content)?)
+        }
+    };
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| Problem::error("", error.to_string()))?;
+    Ok(builder.with_root_certificates(store).with_no_client_auth())
 }
 
 fn system_roots(config_file: &Path) -> Result<Roots, Problem> {

@@ -21,7 +21,7 @@ use crate::telemetry::log::LogHandle;
 use super::baselines_file::BaselinesFile;
 use super::finisher::Finisher;
 use super::history::Event;
-use super::inputs::{Effect, Inputs, Reread};
+use super::inputs::{self, Effect, Inputs, Reread};
 use super::news::{Look, NewsDesk};
 use super::notify::Notifier;
 use super::observe::Baselines;
@@ -59,6 +59,8 @@ pub(super) enum Changed {
     Files(Vec<Change>),
     /// An edited page was tried.
     Page(Box<Tried>),
+    /// The engine of the flags has a new word.
+    Fleet,
 }
 
 impl Controller {
@@ -119,6 +121,7 @@ impl Controller {
         self.notify(&first.snapshot);
         self.record(&first);
         self.notify_unsaved();
+        self.inputs.keep_copy();
         // From now on, the previous snapshot remembers.
         self.inputs.known.memory = Memory::default();
         first
@@ -152,6 +155,7 @@ impl Controller {
         };
         tokio::select! {
             changes = self.inputs.files.next() => Changed::Files(changes),
+            () = inputs::fleet_changed(self.inputs.fleet.as_mut()) => Changed::Fleet,
             tried = self.inputs.trial.tried() => Changed::Page(Box::new(tried)),
             () = wait => Changed::Files(Vec::new()),
         }
@@ -189,6 +193,10 @@ impl Controller {
         let effect = match changed {
             Changed::Files(changes) => self.inputs.refresh(&changes, Reread::Changed),
             Changed::Page(tried) => self.inputs.take_tried(*tried),
+            Changed::Fleet => {
+                let changes = self.inputs.take_word();
+                self.inputs.refresh(&changes, Reread::Changed)
+            }
         };
         self.settle(effect, publisher, Cause::File);
     }
@@ -224,6 +232,7 @@ impl Controller {
                 self.flush(self.publication.generation());
             }
         }
+        self.inputs.keep_copy();
     }
 
     /// Compiles for the present instant, and publishes the result.

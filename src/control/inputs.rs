@@ -2,6 +2,7 @@
 //!
 //! Each `take_*` reads one part again. A part is replaced only if all of it is good; otherwise the last good one stays.
 
+mod fleet;
 mod follow;
 mod in_force;
 mod materials;
@@ -37,6 +38,7 @@ use super::page_trial::PageTrial;
 use super::pages;
 use super::preview::Preview;
 use super::startup::StartupSettings;
+pub(super) use fleet::{FleetInput, changed as fleet_changed};
 use in_force::InForce;
 use pairs::Pairs;
 use refused_page::RefusedPage;
@@ -47,6 +49,8 @@ use switches::Switches;
 pub(super) struct Inputs {
     config_file: PathBuf,
     pub(super) files: Files,
+    /// Source of the flags, if they do not come from a file.
+    pub(super) fleet: Option<FleetInput>,
     config: Arc<Config>,
     sources: ConfigSources,
     flags: Arc<Flags>,
@@ -127,10 +131,13 @@ impl Inputs {
         preview: Option<Preview>,
         log: LogHandle,
     ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
-        let mut loaded = load::from(&config_file, &mut files)?;
-        if let Some(preview) = &preview {
-            loaded = preview.adapt(loaded, &config_file, &mut files)?;
-        }
+        let (loaded, fleet) = match &preview {
+            Some(preview) => {
+                let loaded = load::from(&config_file, &mut files)?;
+                (preview.adapt(loaded, &config_file, &mut files)?, None)
+            }
+            None => fleet::load(&config_file, &mut files)?,
+        };
         let Loaded { config, sources, flags, flags_missing, stale, materials, renderers, warnings, standing } = loaded;
         log.set_level(config.log.level);
         warn(&standing);
@@ -140,6 +147,7 @@ impl Inputs {
         let mut inputs = Self {
             config_file,
             files,
+            fleet,
             startup: StartupSettings::of(&config),
             config,
             sources: ConfigSources { in_force: sources.clone(), read: sources },
@@ -290,6 +298,7 @@ impl Inputs {
         if let Some(preview) = &self.preview {
             (preview.config)(&mut config);
         }
+        problems.extend(self.startup.keep_source(&mut config, &self.config, &self.config_file));
         let materials = self.load_materials(&config);
         let page = pages::read_files(&self.config_file, &config, |path| self.files.present(path));
         let checked = self.refused_page.check(page, &self.renderers);
@@ -369,6 +378,7 @@ impl Inputs {
         self.note_edit(flag_file, Edit::Taken, &problems);
         self.findings.set(flag_file.clone(), problems);
         self.take_content(flag_file);
+        self.take_revision();
         self.stale = stale;
         self.set_flags(flags);
         Effect::Publish
@@ -402,7 +412,7 @@ impl Inputs {
     /// Returns the author of the content that was read last.
     fn author(&self, file: &Path) -> Option<Author> {
         let content = self.files.get(file)?.content.as_ref()?;
-        Some(content.trace.author(content.hash))
+        content.trace.author(content.hash)
     }
 
     fn note_edit(&mut self, file: &Path, edit: Edit, problems: &[Problem]) {

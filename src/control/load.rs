@@ -16,6 +16,7 @@ use crate::plan::problem::{Problem, Severity};
 use crate::plan::snapshot::Snapshot;
 
 use super::certs::{self, Materials};
+use super::fleet::{self, Fetched as Flagged};
 use super::{pages, switches};
 use crate::files::source::{self, Content, Hash, ReadError};
 use crate::files::{Files, Kind, listing};
@@ -76,7 +77,9 @@ pub(crate) fn from(config_file: &Path, reader: &mut impl Reader) -> Result<Loade
         return Err(problems);
     };
     let flag_file = &config.maintenance;
-    let (flags, flags_missing) = match reader.file(flag_file) {
+    let Flagged { content, warning } = reader.flags(config_file, &config);
+    problems.extend(warning);
+    let (flags, flags_missing) = match content {
         Ok(content) => {
             let reading = Reading { now: Timestamp::now(), before: None };
             let (flags, found) = parse_flags(flag_file, &content, &config, reading);
@@ -96,6 +99,9 @@ pub(crate) fn from(config_file: &Path, reader: &mut impl Reader) -> Result<Loade
     let standing = materials.as_ref().map(|materials| standing(&config, materials, Timestamp::now()));
     let standing = standing.unwrap_or_else(|| certs::exposed(&config));
     problems.extend(standing.iter().cloned());
+    let unready = fleet::unready(config_file, &config);
+    let told = unready.is_empty();
+    problems.extend(unready);
     let unowned = super::sockets::unowned(config_file, &config);
     let is_owned = unowned.is_empty();
     problems.extend(unowned);
@@ -104,7 +110,7 @@ pub(crate) fn from(config_file: &Path, reader: &mut impl Reader) -> Result<Loade
     let (renderers, found) = pages::renderers(config_file, &config, |path| reader.file(path));
     problems.extend(found);
     let found = switches::problems(config_file, &config, |_| false);
-    let told = found.iter().all(|problem| problem.severity != Severity::Error);
+    let told = told && found.iter().all(|problem| problem.severity != Severity::Error);
     problems.extend(found);
     match (flags.filter(|_| told), materials, renderers) {
         (Some((flags, stale)), Some(materials), Some(renderers)) if is_owned => Ok(Loaded {
@@ -144,6 +150,14 @@ pub(crate) trait Reader {
 
     /// Lists the files that a pattern matches.
     fn listing(&mut self, pattern: &Path) -> Result<Content, ReadError>;
+
+    /// Reads the text of the flag file, wherever it comes from.
+    fn flags(&mut self, config_file: &Path, config: &Config) -> Flagged {
+        match &config.fleet {
+            Some(fleet) => fleet::fetch(config_file, config, fleet),
+            None => Flagged { content: self.file(&config.maintenance), warning: None },
+        }
+    }
 }
 
 /// The disk, as it is now.
@@ -159,10 +173,20 @@ impl Reader for Disk {
     }
 }
 
-/// Watched files, as they settled. What is read is watched from then on.
+/// Watched files, as they settled. What is read is watched from then on. The text of an engine stays as it was once.
 impl Reader for Files {
     fn file(&mut self, path: &Path) -> Result<Content, ReadError> {
         self.settled(path)
+    }
+
+    fn flags(&mut self, config_file: &Path, config: &Config) -> Flagged {
+        let path = &config.maintenance;
+        if let (Some(fleet), None) = (&config.fleet, self.get(path)) {
+            let Flagged { content, warning } = fleet::fetch(config_file, config, fleet);
+            let _ = self.hand(path, content.clone());
+            return Flagged { content, warning };
+        }
+        Flagged { content: self.settled(path), warning: None }
     }
 
     fn listing(&mut self, pattern: &Path) -> Result<Content, ReadError> {

@@ -4,6 +4,7 @@
 
 mod accepted;
 mod exposition;
+mod fleet;
 mod planned;
 mod process;
 
@@ -61,6 +62,7 @@ pub(super) fn text(scraped: &Scraped<'_>, format: MetricsFormat) -> String {
     all_unwell(&mut text, scraped.live);
     outlooks(&mut text, scraped);
     outbox(&mut text, scraped.outbox.as_ref());
+    fleet::fleet(&mut text, scraped.report.fleet.as_ref());
     text.finish()
 }
 

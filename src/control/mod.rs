@@ -24,6 +24,8 @@ mod errand;
 mod findings;
 mod finisher;
 #[cfg(feature = "proxy")]
+pub(crate) mod fleet;
+#[cfg(feature = "proxy")]
 mod forms;
 #[cfg(feature = "proxy")]
 mod health;

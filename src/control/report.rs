@@ -15,6 +15,7 @@ use crate::status::{
 };
 use crate::telemetry::{Cell, LinkCell, RouteCell, RouteMeter, Summary};
 
+use super::fleet::FleetReport;
 use super::observe::Traffic;
 
 /// State of the files. The loop makes it anew after each event, and the admin listener reads it.
@@ -23,6 +24,8 @@ pub(super) struct Report {
     pub files: Vec<FileStatus>,
     /// The way in which changes of files are noticed.
     pub watching: WatchingStatus,
+    /// The engine of the flags, if they do not come from a file.
+    pub fleet: Option<FleetReport>,
     /// Problems that belong to no watched file.
     pub problems: Vec<ProblemStatus>,
     /// True if the saved state could be read, and state and history are written.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::plan::config::{Address, Config, Listen, SocketFile};
+use crate::plan::config::{Address, Config, FleetConfig, Listen, SocketFile};
 use crate::plan::problem::Problem;
 
 /// Settings as they were at the start.
@@ -12,6 +12,7 @@ pub(super) struct StartupSettings {
     workers: Option<usize>,
     access_file: Option<PathBuf>,
     connections: Option<usize>,
+    fleet: Option<FleetConfig>,
     /// The address at which the admin listener was bound.
     pub(super) bound: Option<String>,
 }
@@ -24,8 +25,23 @@ impl StartupSettings {
             workers: config.workers,
             access_file: config.log.access_file.clone(),
             connections: config.limits.connections,
+            fleet: config.fleet.clone(),
             bound: None,
         }
+    }
+
+    /// Keeps the source of the flags in a new config as it was at the start. Returns a warning if the config names
+    /// another one.
+    pub(super) fn keep_source(&self, config: &mut Config, in_force: &Config, config_file: &Path) -> Option<Problem> {
+        if config.fleet == self.fleet {
+            return None;
+        }
+        config.fleet.clone_from(&self.fleet);
+        config.maintenance.clone_from(&in_force.maintenance);
+        let still = format!("the flags still come from {}", config.maintenance.display());
+        let message = format!("`fleet` has changed, which takes effect only with a restart; {still}");
+        let problem = Problem::warning(&config_file.display().to_string(), message);
+        Some(problem.help("the rest of the config is in force; restart backsoon when it suits"))
     }
 
     /// Returns a warning for each setting that a new config changes.

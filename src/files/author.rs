@@ -30,6 +30,11 @@ pub enum Author {
         /// Words of the command, such as `on web`.
         command: String,
     },
+    /// A program that an engine names, such as `kubectl-edit`.
+    Tool {
+        /// Name of the program.
+        tool: String,
+    },
     /// Anything else: only the owner of the file is known.
     Owner {
         /// Name of the owner, or the number of an owner without a name.
@@ -47,11 +52,24 @@ struct Signature {
     command: String,
 }
 
-/// Traces that the author of a content has left on its file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Trace {
-    attribute: Option<Vec<u8>>,
-    owner: u32,
+/// Traces that the author of a content has left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Trace {
+    /// On the file.
+    File {
+        /// Attribute of the file.
+        attribute: Option<Vec<u8>>,
+        /// Number of its owner.
+        owner: u32,
+    },
+    /// By the word of the source, if it tells.
+    Told(Option<Author>),
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self::File { attribute: None, owner: 0 }
+    }
 }
 
 impl Trace {
@@ -59,30 +77,44 @@ impl Trace {
     pub(super) fn of(file: &File, owner: u32) -> Self {
         let mut bytes = [0; LARGEST_ATTRIBUTE];
         let length = fgetxattr(file, ATTRIBUTE, &mut bytes[..]).ok();
-        Self { attribute: length.and_then(|length| bytes.get(..length)).map(<[u8]>::to_vec), owner }
+        Self::File { attribute: length.and_then(|length| bytes.get(..length)).map(<[u8]>::to_vec), owner }
     }
 
     /// Returns the author of a content with this hash. An attribute with another hash is ignored, since the file was
     /// edited in place afterwards.
-    pub(crate) fn author(&self, hash: Hash) -> Author {
-        let signature = self.attribute.as_deref().and_then(|bytes| serde_json::from_slice::<Signature>(bytes).ok());
-        match signature.filter(|signature| signature.sha256 == hash.to_string()) {
-            Some(Signature { user, host, command, .. }) => Author::Command { user, host, command },
-            None => Author::Owner { owner: name_of_user(self.owner) },
+    pub(crate) fn author(&self, hash: Hash) -> Option<Author> {
+        match self {
+            Self::File { attribute, owner } => {
+                let signed = attribute.as_deref().and_then(|signature| signed(signature, hash));
+                Some(signed.unwrap_or_else(|| Author::Owner { owner: name_of_user(*owner) }))
+            }
+            Self::Told(author) => author.clone(),
         }
     }
 }
 
 /// Signs a file's content with the user, the host and the command of this process. If that fails, the edit goes on.
 pub(super) fn sign(file: &File, content: &[u8]) {
+    let Some(signature) = signature(content) else { return };
+    let _ = fsetxattr(file, ATTRIBUTE, signature.as_bytes(), XattrFlags::empty());
+}
+
+/// Returns the signature of a content by the user, the host and the command of this process.
+pub(crate) fn signature(content: &[u8]) -> Option<String> {
     let signature = Signature {
         sha256: Hash::of(content).to_string(),
         user: user(),
         host: host(),
         command: command(std::env::args_os().skip(1)),
     };
-    let Ok(signature) = serde_json::to_vec(&signature) else { return };
-    let _ = fsetxattr(file, ATTRIBUTE, &signature, XattrFlags::empty());
+    serde_json::to_string(&signature).ok()
+}
+
+/// Returns the author of a content with this hash by its signature, if it is one of that content.
+pub(crate) fn signed(signature: &[u8], hash: Hash) -> Option<Author> {
+    let signature = serde_json::from_slice::<Signature>(signature).ok()?;
+    let Signature { sha256, user, host, command } = signature;
+    (sha256 == hash.to_string()).then_some(Author::Command { user, host, command })
 }
 
 /// Returns the name of this host.
@@ -142,14 +174,14 @@ mod tests {
     fn an_attribute_is_believed_for_its_own_content_only() {
         let (one, two) = (Hash([1; 32]), Hash([2; 32]));
         let text = format!(r#"{{"sha256":"{one}","user":"anna","host":"edge-1","command":"on web"}}"#);
-        let trace = |attribute: &[u8]| Trace { attribute: Some(attribute.to_vec()), owner: 4_000_000_000 };
+        let trace = |attribute: &[u8]| Trace::File { attribute: Some(attribute.to_vec()), owner: 4_000_000_000 };
         let words = |text: &str| text.to_owned();
         let owner = Author::Owner { owner: words("4000000000") };
         let command = Author::Command { user: words("anna"), host: words("edge-1"), command: words("on web") };
-        assert_eq!(trace(text.as_bytes()).author(one), command);
-        assert_eq!(trace(text.as_bytes()).author(two), owner);
+        assert_eq!(trace(text.as_bytes()).author(one), Some(command));
+        assert_eq!(trace(text.as_bytes()).author(two), Some(owner.clone()));
         for wrong in [&b""[..], b"{}", b"\xff", &text.as_bytes()[..40]] {
-            assert_eq!(trace(wrong).author(one), owner);
+            assert_eq!(trace(wrong).author(one), Some(owner.clone()));
         }
     }
 

@@ -7,6 +7,8 @@
 pub(crate) mod author;
 pub(crate) mod debounce;
 mod dirs;
+#[cfg(feature = "proxy")]
+mod handed;
 mod kind;
 mod links;
 pub(crate) mod listing;
@@ -177,7 +179,7 @@ impl Files {
 
     /// Returns where a path leads, with all symlinks followed.
     pub(crate) fn real(&self, path: &Path) -> Option<&Path> {
-        self.entries.get(path).map(|entry| entry.chain.end.as_path())
+        self.entries.get(path).filter(|entry| entry.kind != Kind::Handed).map(|entry| entry.chain.end.as_path())
     }
 
     /// Sets the judge of a watched file. Without one, only a file that became empty is doubted.
@@ -277,7 +279,9 @@ impl Files {
     }
 
     fn look(&mut self, path: &Path, hint: impl FnOnce(&Found) -> Hint) -> Vec<Change> {
-        let Some(entry) = self.entries.get_mut(path) else { return Vec::new() };
+        let Some(entry) = self.entries.get_mut(path).filter(|entry| entry.kind != Kind::Handed) else {
+            return Vec::new();
+        };
         self.looks += 1;
         let chain = PathChain::of(path);
         if chain != entry.chain {
@@ -304,7 +308,7 @@ impl Files {
     }
 
     fn start(&mut self, path: &Path) {
-        let Some(entry) = self.entries.get_mut(path) else { return };
+        let Some(entry) = self.entries.get_mut(path).filter(|entry| entry.kind != Kind::Handed) else { return };
         let found = entry.kind.read(path);
         entry.debounce =
             Debounce::start(observation(&found.content, Doubt::None), entry.kind.timing(self.options.timing));
@@ -317,13 +321,14 @@ impl Files {
     fn arm(&mut self) {
         self.rearm = false;
         for (path, entry) in &mut self.entries {
-            entry.chain = PathChain::of(path);
+            entry.chain = entry.kind.chain(path);
         }
         for (dir, listed) in &mut self.dirs {
             listed.chain = PathChain::of(&within(dir));
         }
         let dirs = self.dirs.values().map(|listed| &listed.chain);
-        let chains: Vec<_> = self.entries.values().map(|entry| &entry.chain).chain(dirs).collect();
+        let on_disk = self.entries.values().filter(|entry| entry.kind != Kind::Handed);
+        let chains: Vec<_> = on_disk.map(|entry| &entry.chain).chain(dirs).collect();
         self.watch.list(self.dirs.values().filter_map(|listed| Some(listed.chain.end.parent()?.to_owned())).collect());
         self.watch.arm(&chains);
     }
@@ -350,7 +355,7 @@ impl Entry {
             kind,
             debounce: Debounce::start(Observation::ReadError(missing), kind.timing(timing)),
             state: State { content: None, doubt: Doubt::None, pending: None, error: Some(missing), warning: None },
-            chain: PathChain::of(path),
+            chain: kind.chain(path),
             judge: None,
             rested: false,
         }

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::author::Trace;
+use super::author::{Author, Trace};
 
 /// Bytes that a watched file may have. A larger file is not read.
 pub(crate) const MAX_SIZE: u64 = 1024 * 1024;
@@ -37,6 +37,12 @@ impl Content {
     pub(super) fn new(bytes: Vec<u8>, file: FileId, trace: Trace) -> Self {
         let hash = Hash::of(&bytes);
         Self { bytes: bytes.into(), hash, loaded: SystemTime::now(), file, trace }
+    }
+
+    /// Makes a content that comes from no file.
+    #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "the layer reads files alone"))]
+    pub(crate) fn handed(bytes: Vec<u8>, by: Option<Author>) -> Self {
+        Self::new(bytes, FileId::default(), Trace::Told(by))
     }
 
     /// Returns true if the content is empty or blank, like a file that was just truncated.

@@ -193,6 +193,7 @@ pub(super) fn config(route: String, always_open: Vec<Exception>, policy: Policy)
         admin: None,
         admin_file: SocketFile::default(),
         replicas: Vec::new(),
+        fleet: None,
         limits: Limits::default(),
         log: Log { access: Access::Off, ..Log::default() },
         page: PageConfig::default(),

@@ -9,6 +9,7 @@ mod digest;
 mod endpoint;
 mod errors;
 mod fields;
+mod fleet;
 mod foreign;
 mod guard;
 mod include;
@@ -53,6 +54,7 @@ pub use digest::DigestTime;
 pub use endpoint::{ENDPOINT_HELP, Endpoint, MOST_REPLICAS};
 pub use errors::{ErrorStatus, Errors};
 pub use fields::{FieldAction, FieldChange, FieldChanges, FieldText, Piece, Reach, Variable};
+pub use fleet::{FleetConfig, FleetEngine, FleetKubernetes, FleetNats, FleetUrl, NatsServer};
 pub use guard::{Bound, Guard, HANGS, Latency, Measurement, OnBreach, Readiness};
 pub use include::{Include, Included};
 pub use kind::EventKind;
@@ -82,7 +84,7 @@ use super::rewrite::{BasePath, Rewrite};
 /// Content of `backsoon.toml`, checked. Paths are resolved against the folder of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// The flag file; `maintenance.toml` by default.
+    /// The flag file; `maintenance.toml` by default. With a fleet, the place of its text, which is no path.
     pub maintenance: PathBuf,
     /// Reaction to a flag file that disappears.
     pub on_missing: OnMissing,
@@ -106,6 +108,8 @@ pub struct Config {
     pub admin_file: SocketFile,
     /// Admin listeners of all proxies that share the flag file, for commands; the proxy itself asks none.
     pub replicas: Vec<Endpoint>,
+    /// Source of the flag file; `None` for a file.
+    pub fleet: Option<FleetConfig>,
     /// Limits and time-outs.
     pub limits: Limits,
     /// The log and the access log.

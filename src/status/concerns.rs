@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 
+use super::fleet::FleetStatus;
 use super::{FileStatus, ProblemStatus, Role, RouteStatus, Status};
 use crate::plan::snapshot::Phase;
 use crate::plan::words;
@@ -29,6 +30,8 @@ pub(crate) enum Kind {
     Warning,
     /// A route is not as it was meant to be: a finding of its guard, a failing check, a window that overruns.
     Route,
+    /// The engine that the flags come from is away, or has lost something.
+    Engine,
     /// Something besides the files is wrong.
     Other,
     /// A route goes without an upstream that fails its checks.
@@ -63,7 +66,7 @@ pub(crate) fn concerns(status: &Status, now: Timestamp) -> Vec<Concern> {
         let text = format!("subscribers are not told: {}", outbox.error.as_deref()?);
         Some(Concern { kind: Kind::Other, text })
     });
-    let others = others.chain(silent);
+    let others = others.chain(silent).chain(status.fleet.iter().flat_map(|fleet| of_engine(fleet, now)));
     let warnings = status.files.iter().flat_map(warnings);
     let left_out = status.routes.iter().flat_map(left_out);
     let outlooks = status.routes.iter().filter_map(|route| outlook(route, now));
@@ -71,6 +74,20 @@ pub(crate) fn concerns(status: &Status, now: Timestamp) -> Vec<Concern> {
     let without = status.routes.iter().filter_map(without);
     let routes = routes.chain(left_out).chain(without).chain(unwell).chain(outlooks);
     refused.chain(pending).chain(routes).chain(polling).chain(others).chain(warnings).collect()
+}
+
+/// Returns the concerns about the engine of the flags.
+fn of_engine(fleet: &FleetStatus, now: Timestamp) -> impl Iterator<Item = Concern> {
+    let source = &fleet.source;
+    let away = fleet.trouble.as_ref().map(|why| {
+        let since = fleet.stale_since.map(|since| format!(" since {}", words::instant(since, now))).unwrap_or_default();
+        format!("the engine of the flags, {source}, is away{since}, the last good flags stay: {why}")
+    });
+    let is_deleted = fleet.deleted && fleet.in_force.is_some();
+    let deleted = is_deleted.then(|| format!("{source} has no flags any more, the last good ones stay"));
+    let lost = fleet.lost.as_ref().map(|lost| format!("{source} has gone back in its revisions, {lost}: it lost data"));
+    let unsaved = fleet.unsaved.as_ref().map(|why| format!("the flags in force cannot be kept for a restart: {why}"));
+    [away, deleted, lost, unsaved].into_iter().flatten().map(|text| Concern { kind: Kind::Engine, text })
 }
 
 /// Returns the concerns about a route. An operator's own maintenance is none.

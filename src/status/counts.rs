@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::fleet::FleetStatus;
 use super::{LatencyStatus, RequestsStatus, RouteStatus, Status, UpstreamStatus};
 
 /// The counts of one route, as in [`RouteStatus`]. A field without a value is `null`.
@@ -74,11 +75,14 @@ impl Status {
             admin,
             watching,
             outbox,
+            fleet,
             problems,
             files,
             routes: _,
         } = self;
-        ((version, pid, started, generation, published, stage), (workers, admin, watching, outbox, problems, files))
+        let fleet = fleet.as_ref().map(FleetStatus::timeless);
+        let more = (workers, admin, watching, outbox, fleet, problems, files);
+        ((version, pid, started, generation, published, stage), more)
     }
 }
 

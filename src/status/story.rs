@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 
+use super::fleet::FleetStatus;
 use super::{FileStatus, RouteStatus, WatchingStatus};
 use crate::plan::snapshot::Phase;
 use crate::plan::words;
@@ -39,6 +40,20 @@ pub(crate) fn content(file: &FileStatus, now: Timestamp) -> String {
 pub(crate) fn watching(watching: &WatchingStatus) -> String {
     let why = watching.trouble.as_ref().map(|trouble| format!(": {trouble}")).unwrap_or_default();
     format!("files are watched by {}{why}", watching.by)
+}
+
+/// Returns how fresh the last word of the flags' engine is.
+pub(crate) fn engine(fleet: &FleetStatus, now: Timestamp) -> String {
+    let revision = match (&fleet.in_force, &fleet.revision) {
+        (Some(in_force), Some(last)) if in_force != last => format!("revision {in_force} of {last}"),
+        (Some(revision), _) => format!("revision {revision}"),
+        (None, _) => "no flags".to_owned(),
+    };
+    let word = match fleet.confirmed {
+        Some(confirmed) => format!("last word {}", words::instant(confirmed, now)),
+        None => "no word yet".to_owned(),
+    };
+    format!("flags come from {}, {revision}, {word}", fleet.kind)
 }
 
 /// Returns the reason of a route's phase and its next phase. A route that stays open has neither.

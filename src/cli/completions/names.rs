@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use crate::plan::config::{Config, UpstreamAddress};
 
 use super::super::flag_file::{self, FlagFile};
+use super::super::place::Place;
 use super::super::quick;
 
 /// Kind of a name.
@@ -47,8 +48,10 @@ fn found(kind: Kind, words: &[OsString]) -> Option<BTreeSet<String>> {
     let config = option(words, ["-c", "--config"]).unwrap_or_else(quick::default_config);
     let of_config = || FlagFile::of(&config).ok();
     if kind == Kind::Windows {
-        let file = option(words, ["--flags", "--flags"]).or_else(|| Some(of_config()?.path))?;
-        let flags = flag_file::flags(&file).ok()?;
+        let file = option(words, ["--flags", "--flags"]).map(Place::file);
+        // Nobody waits for an engine at each press of a key.
+        let place = file.or_else(|| Some(of_config()?.place)).filter(|place| place.fleet.is_none())?;
+        let flags = flag_file::flags(&place).ok()?;
         return Some(flags.windows.into_iter().map(|window| window.id).collect());
     }
     let config = of_config()?.config;

@@ -56,6 +56,7 @@ fn author(by: &Author) -> String {
         Author::Command { user, host, command } => {
             format!("by {} at {}: {}", harmless(user), harmless(host), harmless(command))
         }
+        Author::Tool { tool } => format!("by {}", harmless(tool)),
         Author::Owner { owner } => format!("in a file of {}", harmless(owner)),
     }
 }

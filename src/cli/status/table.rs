@@ -30,7 +30,7 @@ pub(super) fn replica(replica: &Replica, now: Timestamp) -> String {
         match concern.kind {
             // Shown above, or below with their places.
             Kind::Polling | Kind::File | Kind::Warning | Kind::Other => {}
-            Kind::Pending | Kind::Route | Kind::LeftOut | Kind::Unwell | Kind::Outlook => {
+            Kind::Pending | Kind::Route | Kind::LeftOut | Kind::Unwell | Kind::Outlook | Kind::Engine => {
                 text.push_str(&alarm(&concern.text));
             }
         }
@@ -108,6 +108,10 @@ fn files(status: &Status, now: Timestamp) -> String {
         let line = format!("{:6}  {path:width$}  {}", harmless(&file.role), harmless(&story::content(file, now)));
         let style = if file.is_good() && file.pending.is_none() { DIM } else { ERROR };
         text.push_str(&format!("  {}\n", styled(style, line)));
+    }
+    if let Some(fleet) = &status.fleet {
+        let style = if fleet.is_good() { DIM } else { ERROR };
+        text.push_str(&format!("  {}\n", styled(style, harmless(&story::engine(fleet, now)))));
     }
     if let Some(watching) = &status.watching {
         let style = if watching.trouble.is_none() { DIM } else { ERROR };

@@ -7,7 +7,6 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::files::author::Author;
-use crate::files::source;
 use crate::files::write::Emptied;
 use crate::plan::flags::{Flag, Flags, Lift, OnOverrun, Pace, Target};
 
@@ -301,10 +300,12 @@ fn describe(flag: &Flag, now: Timestamp) -> String {
 
 /// Tells who wrote the file last.
 fn last_writer(site: &Site) -> String {
-    let Ok(content) = source::read(&site.file).content else { return "who did it is not known".to_owned() };
+    let Ok(content) = site.place().read() else { return "who did it is not known".to_owned() };
     match content.trace.author(content.hash) {
-        Author::Command { user, host, command } => format!("the last edit is by {user}@{host}: {command}"),
-        Author::Owner { owner } => format!("the file belongs to {owner}"),
+        Some(Author::Command { user, host, command }) => format!("the last edit is by {user}@{host}: {command}"),
+        Some(Author::Tool { tool }) => format!("the last edit is by {tool}"),
+        Some(Author::Owner { owner }) => format!("the file belongs to {owner}"),
+        None => "nothing says by whom".to_owned(),
     }
 }
 

@@ -41,6 +41,7 @@ struct View<'s> {
     more_routes: usize,
     files: Vec<FileView>,
     watching: Option<Line>,
+    engine: Option<Line>,
     problems: Vec<ProblemView<'s>>,
     status: &'s Status,
     published: Option<String>,
@@ -166,6 +167,10 @@ impl<'s> View<'s> {
             watching: status.watching.as_ref().map(|watching| Line {
                 text: story::watching(watching),
                 tone: if watching.trouble.is_none() { Tone::Good } else { Tone::Bad },
+            }),
+            engine: status.fleet.as_ref().map(|fleet| Line {
+                text: story::engine(fleet, now),
+                tone: if fleet.is_good() { Tone::Good } else { Tone::Bad },
             }),
             problems: problems(status.other_problems()).into_iter().chain(of_files).collect(),
             status,

@@ -57,6 +57,11 @@ impl InForce {
         }
     }
 
+    /// Returns the hash of the content in force of a file.
+    pub(super) fn hash_of(&self, file: &Path) -> Option<Hash> {
+        self.by_file.get(file).map(|taken| taken.hash)
+    }
+
     /// Returns the content in force of a file.
     pub(super) fn of(&self, file: &Path) -> Option<InForceStatus> {
         let taken = self.by_file.get(file)?;

@@ -58,7 +58,9 @@ impl Inputs {
         let configs = [Some(&*self.config), self.waiting.as_ref()].into_iter().flatten();
         let switches = configs.flat_map(switches::files_of).map(|file| (file.clone(), Kind::Existence));
         let sources = [&self.sources.in_force, &self.sources.read].into_iter().flat_map(load::sources_of);
-        let files = files.into_iter().map(|file| (file, Kind::Content));
+        let is_handed = |file: &PathBuf| self.fleet.is_some() && *file == self.config.maintenance;
+        let kind = |file: &PathBuf| if is_handed(file) { Kind::Handed } else { Kind::Content };
+        let files = files.into_iter().map(|file| (kind(&file), file)).map(|(kind, file)| (file, kind));
         let mut watched: Vec<_> = files.chain(sources).chain(switches).collect();
         // The first of two kinds wins.
         watched.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -78,6 +80,7 @@ impl Inputs {
             problems: problem.into_iter().collect(),
             refused: self.findings.refused(),
             admin: self.startup.bound.clone(),
+            fleet: self.fleet_report(),
             ..Report::default()
         }
     }
@@ -86,6 +89,7 @@ impl Inputs {
         let state = self.files.get(path);
         let loaded = state.and_then(|state| Timestamp::try_from(state.content.as_ref()?.loaded).ok());
         let content = state.and_then(|state| state.content.as_ref());
+        let on_disk = content.filter(|content| content.file != FileId::default());
         let error = state.and_then(|state| state.error).filter(|error| !self.is_expected(path, *error));
         let warning = state.and_then(|state| state.warning);
         let is_secret = self.role(path) == Role::Secret;
@@ -96,8 +100,8 @@ impl Inputs {
             loaded,
             problems: self.findings.of(path).map(ProblemStatus::from).collect(),
             real: content.and_then(|_| Some(self.files.real(path)?.display().to_string())),
-            inode: content.map(|content| content.file.to_string()),
-            changed: content.and_then(|content| changed(&content.file)),
+            inode: on_disk.map(|content| content.file.to_string()),
+            changed: on_disk.and_then(|content| changed(&content.file)),
             in_force: self.in_force.of(path).filter(|_| !is_secret),
             pending: state.and_then(|state| self.pending(path, state.pending?)).or_else(|| self.pairs.pending(path)),
             // No change of a dead file is ever seen, which is worse than a file that cannot be read.

@@ -173,7 +173,8 @@ impl HookUrl {
         }
     }
 
-    fn is_here(&self) -> bool {
+    /// Returns true if the host is this machine.
+    pub(super) fn is_here(&self) -> bool {
         self.host == "localhost" || self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ use super::{
     SocketFile, StatusConfig, StoreConfig, Surroundings, Trace, TrustedProxies, Used,
 };
 use super::{
-    address, fields, foreign, include, mail, notify, page, proxy_protocol, redirect, route, socket, status, tls, values,
+    address, fields, fleet, foreign, include, mail, notify, page, proxy_protocol, redirect, route, socket, status, tls,
+    values,
 };
 
 /// Parses a config.
@@ -50,6 +51,7 @@ pub(super) fn config(file: &Path, text: &str, surroundings: &mut Surroundings<'_
 }
 
 fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
+    let maintenance_span = top.span_of("maintenance");
     let maintenance = top.take("maintenance").and_then(|value| value.path("maintenance.toml", report));
     let on_missing = top.take("on_missing").and_then(|value| value.choice(&ON_MISSING, report));
     let state_dir = top.take("state_dir").and_then(|value| value.path("/var/lib/backsoon", report));
@@ -66,6 +68,8 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let admin = top.take("admin").and_then(|value| admin(&value, &listen, report));
     let (admin, admin_file) = admin.unzip();
     let replicas = top.take("replicas").map(|value| replicas(&value, report)).unwrap_or_default();
+    let fleet = top.take("fleet").and_then(|value| fleet::fleet(&value, report));
+    refuse_two_sources(fleet.is_some(), maintenance_span, report);
     let limits = top.take("limits").map(|value| limits_of(&value, report)).unwrap_or_default();
     let log = top.take("log").map(|value| log(&value, report)).unwrap_or_default();
     let (page, status) = (page::page(top, report), top.take("status"));
@@ -89,7 +93,10 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let page = PageConfig { site: Some(status.base(&page.prefix)), programs, ..page.clone() };
     pages.assign(&page, &mut routes, report);
     Config {
-        maintenance: maintenance.unwrap_or_else(|| report.resolve("maintenance.toml")),
+        maintenance: match &fleet {
+            Some(fleet) => PathBuf::from(fleet.to_string()),
+            None => maintenance.unwrap_or_else(|| report.resolve("maintenance.toml")),
+        },
         on_missing: on_missing.unwrap_or_default(),
         state_dir,
         workers: workers.and_then(|workers| usize::try_from(workers).ok()),
@@ -101,6 +108,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
         admin,
         admin_file: admin_file.unwrap_or_default(),
         replicas,
+        fleet,
         limits,
         log,
         page,
@@ -108,6 +116,14 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
         mail,
         routes,
         notify,
+    }
+}
+
+/// Refuses a flag file beside the source of the fleet: one of them would have no effect.
+fn refuse_two_sources(has_fleet: bool, maintenance: Option<Range<usize>>, report: &mut Report<'_>) {
+    if let (true, Some(span)) = (has_fleet, maintenance) {
+        let help = "remove `maintenance`, or remove `[fleet]`";
+        report.wrong(span, "`maintenance` has no effect beside `[fleet]`, which says where the flags come from", help);
     }
 }
 

@@ -94,6 +94,19 @@ pub(in crate::plan) const MAIL_SERVER: Pattern = Pattern::new(
     "smtp://mail.example.com:587",
     r"^[Ss][Mm][Tt][Pp][Ss]?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$",
 );
+pub(in crate::plan) const NATS: Pattern = Pattern::new(
+    "NATS server",
+    "nats://nats.example.com:4222",
+    r"^\s*([Nn][Aa][Tt][Ss]|[Tt][Ll][Ss])://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?\s*$",
+);
+pub(in crate::plan) const KUBERNETES_NAME: Pattern =
+    Pattern::new("name in Kubernetes", "backsoon", r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$");
+pub(in crate::plan) const CONFIG_MAP_KEY: Pattern =
+    Pattern::new("key of a ConfigMap", "maintenance.toml", r"^[A-Za-z0-9._-]+$");
+pub(in crate::plan) const NATS_BUCKET: Pattern =
+    Pattern::new("name of a bucket", "backsoon", r"^[A-Za-z0-9_-]{1,128}$");
+pub(in crate::plan) const NATS_KEY: Pattern =
+    Pattern::new("name of a key", "flags", r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$");
 pub(in crate::plan) const DATABASE: Pattern = Pattern::new(
     "URL of a database",
     "postgres://backsoon@db.example.com/status",

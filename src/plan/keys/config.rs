@@ -10,6 +10,7 @@ use super::bypass::BYPASS;
 use super::checks::{CHECK, HEALTH};
 use super::errors::ERRORS;
 use super::fields::{REQUEST, RESPONSE};
+use super::fleet::FLEET;
 use super::guard::GUARD;
 use super::listen::{GROUP_KEY, LISTEN, MODE_KEY, OWNER_KEY};
 use super::log::LOG;
@@ -112,6 +113,12 @@ pub static CONFIG: Table = Table {
             Absent::Means("the proxy of `[admin]` alone"),
             "Admin listeners of all proxies that share the flag file, this one included. `status`, `on`, `off` and `step` \
              ask them all. A name that has several addresses stands for all of them.",
+        ),
+        Key::new(
+            "fleet",
+            Form::Table(&FLEET),
+            Absent::Means("the file of `maintenance`"),
+            "Source of the flag file that several proxies share, in the place of `maintenance`. A change needs a restart.",
         ),
         Key::new("limits", Form::Table(&limits::TABLE), Absent::Is("{}"), "Limits and time-outs."),
         Key::new("log", Form::Table(&LOG), Absent::Is("{}"), "Log and access log."),

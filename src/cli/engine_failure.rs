@@ -1,0 +1,82 @@
+//! Failures of commands with the text that an engine keeps.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::control::fleet::FleetError;
+use crate::files::author::Author;
+
+use super::exit;
+use super::words::harmless;
+
+/// Failure of an edit of an engine's text. Nothing was written.
+#[derive(Debug)]
+pub(super) enum EngineFailure {
+    /// The engine cannot be asked, or takes no edits.
+    Engine {
+        /// Name of the text.
+        place: PathBuf,
+        /// Failure of the engine.
+        source: FleetError,
+    },
+    /// Others edited it each time.
+    Outrun {
+        /// Name of the text.
+        place: PathBuf,
+        /// Author of the edit that won last.
+        by: Option<Author>,
+    },
+}
+
+impl EngineFailure {
+    /// Returns the exit code.
+    pub(super) fn code(&self) -> u8 {
+        match self {
+            Self::Engine { source: FleetError::ReadOnly(_), .. } => exit::USAGE,
+            Self::Engine { source: FleetError::Unreached(_) | FleetError::Wrong(_), .. } => exit::UNAVAILABLE,
+            Self::Outrun { .. } => exit::TEMPFAIL,
+        }
+    }
+
+    /// Returns advice.
+    pub(super) fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::Engine { source: FleetError::ReadOnly(_), .. } => return None,
+            Self::Engine { .. } => "what is live stays live; try again when the engine answers".to_owned(),
+            Self::Outrun { .. } => "nothing was written; try again".to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for EngineFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Engine { place, .. } => write!(f, "`{}`", place.display()),
+            Self::Outrun { place, by } => {
+                write!(f, "`{}` was edited by others {MOST_EDITS} times meanwhile, ", place.display())?;
+                match by {
+                    Some(Author::Command { user, host, command }) => {
+                        let (user, host, command) = (harmless(user), harmless(host), harmless(command));
+                        write!(f, "last by {user} at {host}: {command}")
+                    }
+                    Some(Author::Tool { tool: name } | Author::Owner { owner: name }) => {
+                        write!(f, "last by {}", harmless(name))
+                    }
+                    None => f.write_str("and it is not known by whom"),
+                }
+            }
+        }
+    }
+}
+
+impl std::error::Error for EngineFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Engine { source, .. } => Some(source),
+            Self::Outrun { .. } => None,
+        }
+    }
+}
+
+/// Attempts to make an edit: the first, and five more on what others wrote.
+pub(super) const MOST_EDITS: u32 = 6;

@@ -1,0 +1,107 @@
+//! NATS: the text is a key of a bucket (JetStream KV), which is watched.
+//!
+//! A watch may fall silent without a word, so the key is read every 10 s as well. Reads go to the leader of the bucket's
+//! stream: other nodes may lag. Every edit names the revision that it replaces, which the engine compares.
+
+mod bucket;
+mod connection;
+mod login;
+mod protocol;
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::files::author;
+use crate::plan::config::FleetNats;
+
+use super::outlet::Seen;
+use super::{Document, FleetError, Outlet, Swapped};
+use bucket::{Bucket, Change, Put};
+pub(super) use login::problem as bad_login;
+
+/// Follows a key until something fails.
+pub(super) async fn follow(config: &FleetNats, ca: Option<&Path>, outlet: &mut Outlet) -> FleetError {
+    match follow_on(config, ca, outlet).await {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+/// Nothing: a watch ends with an error alone.
+enum Never {}
+
+async fn follow_on(config: &FleetNats, ca: Option<&Path>, outlet: &mut Outlet) -> Result<Never, FleetError> {
+    let mut bucket = Bucket::open(config, ca).await?;
+    let mut reading = read_again(&mut bucket, outlet).await?;
+    bucket.watch().await?;
+    let mut heard = Instant::now();
+    loop {
+        match bucket.next(reading).await? {
+            Some(Change::Entry(entry)) => {
+                heard = Instant::now();
+                if tell(entry.document(), outlet) == Seen::Suspect {
+                    reading = Instant::now() + CONFIRM_AFTER;
+                }
+            }
+            Some(Change::Beat) => heard = Instant::now(),
+            None if heard.elapsed() > SILENCE => {
+                return Err(FleetError::Wrong("the watch of the bucket has fallen silent".to_owned()));
+            }
+            None => reading = read_again(&mut bucket, outlet).await?,
+        }
+    }
+}
+
+/// Reads the key, and returns when it is to be read again.
+async fn read_again(bucket: &mut Bucket, outlet: &mut Outlet) -> Result<Instant, FleetError> {
+    let document = bucket.read().await?.and_then(|entry| entry.document());
+    let after = if tell(document, outlet) == Seen::Suspect { CONFIRM_AFTER } else { READ_EVERY };
+    Ok(Instant::now() + after)
+}
+
+fn tell(document: Option<Document>, outlet: &mut Outlet) -> Seen {
+    match document {
+        Some(document) => outlet.found(document),
+        None => {
+            outlet.missing();
+            Seen::Taken
+        }
+    }
+}
+
+/// Reads a key once.
+pub(super) async fn read(config: &FleetNats, ca: Option<&Path>) -> Result<Option<Document>, FleetError> {
+    let mut bucket = Bucket::open(config, ca).await?;
+    Ok(bucket.read().await?.and_then(|entry| entry.document()))
+}
+
+/// Writes a key, unless somebody else has written it since it was read.
+pub(super) async fn swap(
+    config: &FleetNats,
+    ca: Option<&Path>,
+    before: Option<&Document>,
+    text: String,
+) -> Result<Swapped, FleetError> {
+    let mut bucket = Bucket::open(config, ca).await?;
+    let expected = match before {
+        Some(before) => before.revision.clone(),
+        // A deletion has a revision, too.
+        None => match bucket.read().await? {
+            Some(entry) if entry.text.is_some() => return Ok(Swapped::Conflict),
+            Some(entry) => super::Revision::Number(entry.revision),
+            None => super::Revision::Number(0),
+        },
+    };
+    let signature = author::signature(text.as_bytes());
+    let put = Put { text: text.into(), expected: expected.to_string(), signature };
+    bucket.put(put).await
+}
+
+/// Time between two reads, beside the watch.
+const READ_EVERY: Duration = Duration::from_secs(10);
+/// Time after which a revision that goes back is read again.
+const CONFIRM_AFTER: Duration = Duration::from_secs(1);
+/// Time without a beat after which the watch is made anew. The engine is asked for one every 5 s.
+const SILENCE: Duration = Duration::from_secs(16);
