@@ -100,8 +100,9 @@ fn a_command_that_a_signal_ends_has_the_code_of_a_shell() {
 #[test]
 fn a_signal_is_passed_on_to_the_whole_command_and_its_end_is_awaited() {
     let backsoon = proxy();
-    // The shell waits for its own child, which only a signal to the group reaches.
-    let script = "trap 'echo told; exit 4' TERM; touch begun; sleep 1000; echo not reached";
+    // The shell waits for its own child, which only a signal to the group reaches. That one says when it is there: a shell
+    // that is about to start it would wait for its end.
+    let script = "trap 'echo told; exit 4' TERM; sh -c 'touch begun; exec sleep 1000'; echo not reached";
     for (name, code) in [("TERM", 4), ("HUP", 129), ("INT", 130)] {
         let child = start(&backsoon, &["--steal"], script);
         written(&backsoon.path("begun"));
@@ -112,7 +113,7 @@ fn a_signal_is_passed_on_to_the_whole_command_and_its_end_is_awaited() {
         fs::remove_file(backsoon.path("begun")).unwrap();
     }
     // One that exits with 0 in spite of the signal was interrupted all the same.
-    let child = start(&backsoon, &["--steal"], "trap 'exit 0' TERM; touch begun; sleep 1000");
+    let child = start(&backsoon, &["--steal"], "trap 'exit 0' TERM; sh -c 'touch begun; exec sleep 1000'; exit 9");
     written(&backsoon.path("begun"));
     signal(&child, "TERM");
     done(child).exits(143).complains("stays offline");
