@@ -152,7 +152,7 @@ const CONFIG_MISTAKES: [&str; 17] = [
     "host = \"https://www.example.com\"",
     "host = \"www.example.com:8080\"",
     "path = \"app\"",
-    "path = \"/app/*\"",
+    "path = \"app/*\"",
     "dialect = \"pdf\"",
     "hold = { max_wait = \"30s\", max_held = 0 }",
     "verify = [{ path = \"/healthz\" }]",
