@@ -12,8 +12,6 @@ use std::{io, mem};
 use crate::plan::page::{Page, Renderer};
 use crate::plan::snapshot::Snapshot;
 
-use super::errand;
-
 /// Handle of the finishing thread. Dropping it ends the thread.
 #[derive(Default)]
 pub(super) struct Finisher {
@@ -133,7 +131,11 @@ impl FinishQueue {
 }
 
 /// Time for which the thread waits for more pages. It is longer than that after which memory can be given back.
-const PATIENCE: Duration = errand::UNTIL_FREE.saturating_mul(4);
+const PATIENCE: Duration = UNTIL_FREE.saturating_mul(4);
+
+/// Time after which the end of a thread gives back what the thread has freed. mimalloc waits for 10 ms, in case the memory
+/// is needed again.
+pub(super) const UNTIL_FREE: Duration = Duration::from_millis(25);
 /// Niceness of the thread, so that the workers come first.
 const NICE: i32 = 10;
 /// Pages of one snapshot, times the languages, that are finished; others stay as published. With twelve languages these are

@@ -15,13 +15,14 @@ pub(crate) mod certs;
 #[cfg(feature = "proxy")]
 pub(crate) mod checker;
 #[cfg(feature = "proxy")]
+mod chore;
+#[cfg(feature = "proxy")]
 mod closure_counts;
 #[cfg(feature = "proxy")]
 pub(crate) mod controller;
 #[cfg(feature = "proxy")]
-mod errand;
-#[cfg(feature = "proxy")]
 mod findings;
+#[cfg(feature = "proxy")]
 mod finisher;
 #[cfg(feature = "proxy")]
 pub(crate) mod fleet;

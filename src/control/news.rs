@@ -22,7 +22,7 @@ use crate::telemetry::FormMeter;
 
 use ledger_file::LedgerFile;
 
-use super::errand;
+use super::chore;
 use super::forms::FormThread;
 use super::state::StateDir;
 use super::subscribers::{OutboxView, Subscribers};
@@ -84,7 +84,7 @@ impl NewsDesk {
         let mut newsroom = Newsroom::new(state, site, forms, meter);
         let outbox = newsroom.view.clone();
         // The site is whole from the first request on.
-        let mut newsroom = errand::run(STACK_FOR_TEMPLATES, move || {
+        let mut newsroom = chore::run(STACK_FOR_TEMPLATES, move || {
             newsroom.look(&first);
             newsroom.render(&first);
             newsroom

@@ -15,7 +15,7 @@ use crate::plan::problem::{Problem, did_you_mean, quoted};
 
 use crate::files::source::{Content, ReadError};
 
-use super::errand;
+use super::chore;
 
 /// Outcome of a check.
 #[derive(Clone, Debug)]
@@ -195,7 +195,7 @@ fn read_page(
 /// Makes a renderer on a thread with enough stack for any template. A stack overflow would end the process.
 fn check_templates(page: &PageConfig, sources: Sources, config_file: &str) -> (Option<Renderer>, Vec<Problem>) {
     let (page, file) = (page.clone(), config_file.to_owned());
-    let checked = errand::run(STACK_FOR_TEMPLATES, move || Renderer::new(&page, &sources, &file));
+    let checked = chore::run(STACK_FOR_TEMPLATES, move || Renderer::new(&page, &sources, &file));
     checked.unwrap_or_else(|error| {
         (None, vec![Problem::error(config_file, format!("the templates cannot be checked: {error}"))])
     })

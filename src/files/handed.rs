@@ -37,6 +37,6 @@ mod tests {
         assert!(files.get(path).unwrap().content.is_some(), "the last content stays");
         assert_eq!(files.force(), Vec::new());
         assert_eq!(files.hand(path, content("[routes]\n")), Some(Change::Restored(path.to_owned())));
-        assert!(files.is_missing(path) == false && files.real(path).is_none());
+        assert!(!files.is_missing(path) && files.real(path).is_none());
     }
 }

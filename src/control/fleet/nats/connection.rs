@@ -199,9 +199,8 @@ impl Connection {
                 Parsed::Bad => return Err(FleetError::Wrong("it does not speak NATS".to_owned())),
                 Parsed::Partial => {
                     let read = self.stream.read_buf(&mut self.ahead).await;
-                    match read.map_err(|error| FleetError::Unreached(told(&error)))? {
-                        0 => return Err(FleetError::Unreached("the connection was closed".to_owned())),
-                        _ => {}
+                    if read.map_err(|error| FleetError::Unreached(told(&error)))? == 0 {
+                        return Err(FleetError::Unreached("the connection was closed".to_owned()));
                     }
                 }
             }
