@@ -44,11 +44,15 @@ fn a_process_at_rest_hardly_wakes() {
     // A request wakes the worker, and leaves a connection to the upstream that is closed soon.
     assert_eq!(get(backsoon.address(), "/").status, 200);
     wait("the connections to be closed", || backsoon.metric("backsoon_upstream_connections", "") == 0.0);
-    let (before, since) = (backsoon.wakeups(), Instant::now());
-    thread::sleep(Duration::from_secs(10));
-    let rate = (backsoon.wakeups() - before) as f64 / since.elapsed().as_secs_f64();
-    // Measured: 11.3 with timers that never rest, 2.3 with two timers a millisecond apart, and 1.3 to 1.7 now.
-    assert!(rate < 2.2, "{rate} a second");
+    let rate = || {
+        let (before, since) = (backsoon.wakeups(), Instant::now());
+        thread::sleep(Duration::from_secs(5));
+        (backsoon.wakeups() - before) as f64 / since.elapsed().as_secs_f64()
+    };
+    // Measured: 11.3 with timers that never rest, 2.3 with two timers a millisecond apart, and 1.3 to 1.7 now. Beside other
+    // tests some wake-ups are split, so the calmest of some moments counts.
+    let rates: Vec<f64> = (0..4).map(|_| rate()).take_while(|rate| *rate >= 2.0).collect();
+    assert!(rates.len() < 4, "{rates:?} a second");
     assert_eq!(get(backsoon.address(), "/").status, 200);
 }
 

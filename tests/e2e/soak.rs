@@ -209,7 +209,7 @@ fn toggle(soak: &Soak, backsoon: &Backsoon, upstream: &Upstream, time: Duration)
         }
         if number % 5 == 0 {
             let opened = upstream.connections();
-            usage.push(Usage { after, resident: backsoon.resident(), descriptors: backsoon.descriptors(), opened });
+            usage.push(Usage { after, resident: backsoon.resident_now(), descriptors: backsoon.descriptors(), opened });
             upstream.forget();
         }
         thread::sleep((began + FLIP * u32::try_from(number).unwrap()).saturating_duration_since(Instant::now()));

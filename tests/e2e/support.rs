@@ -213,6 +213,11 @@ impl Backsoon {
             before = now;
             rests
         });
+        self.resident_now()
+    }
+
+    /// Returns the same, whatever is being finished: where flags change all the time, that never ends.
+    pub fn resident_now(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
         line.trim().trim_end_matches(" kB").trim().parse().unwrap()

@@ -161,7 +161,7 @@ fn watchers_that_read_nothing_cost_little_however_much_there_is_to_tell() {
     let backsoon = closed("");
     // Printing pages takes some megabytes now and then. They are allocated before anybody watches.
     change(&backsoon);
-    let before = backsoon.resident();
+    let before = backsoon.resident_now();
     let mut watchers = Vec::new();
     for _ in 0..WATCHERS {
         let mut stream = TcpStream::connect(backsoon.address()).unwrap();
@@ -172,7 +172,7 @@ fn watchers_that_read_nothing_cost_little_however_much_there_is_to_tell() {
     let all = WATCHERS as f64;
     wait("everybody to watch", || backsoon.metric("backsoon_watchers", "") == all);
     change(&backsoon);
-    let told = backsoon.resident();
+    let told = backsoon.resident_now();
     println!("{WATCHERS} watchers: {before} KiB before, {told} KiB when they were told of {CHANGES} changes");
     // A watcher costs what a connection does (19 to 24 KiB over HTTP/1), and the cost of printing varies.
     assert!(told.saturating_sub(before) < WATCHERS * 24 + 64 * 1024, "{before} {told}");
