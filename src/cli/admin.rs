@@ -28,7 +28,7 @@ use crate::status::verified::Verified;
 pub(super) use crate::plan::config::Endpoint;
 pub(super) use clock::Offset;
 pub(super) use events::follow;
-pub(super) use resolve::{TooMany, resolved};
+pub(super) use resolve::{WrongNumber, expect, resolved};
 
 /// Error of a request to an admin listener.
 #[derive(Debug)]

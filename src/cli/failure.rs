@@ -76,8 +76,8 @@ pub(super) enum Failure {
     Past,
     /// The config has no admin listener.
     NoAdmin(PathBuf),
-    /// More admin listeners than can be asked.
-    TooMany(admin::TooMany),
+    /// More or fewer admin listeners than can be asked, or are wanted. Nothing was written.
+    Number(admin::WrongNumber),
     /// An admin listener did not confirm. The flag file is written.
     NotConfirmed { endpoint: Endpoint, source: admin::Error },
     /// The proxy read the file and refused it, because its config differs.
@@ -165,8 +165,8 @@ impl Failure {
             | Self::OtherLink { .. }
             | Self::Past
             | Self::NoAdmin(_)
-            | Self::TooMany(_)
             | Self::NotTheDemos(_) => exit::USAGE,
+            Self::Number(error) => error.code(),
             Self::Rejected { .. } => exit::REFUSED,
             Self::Write(error) | Self::Page(error) | Self::Demo(error) => match error {
                 WriteError::Io { .. } | WriteError::Locked(_) | WriteError::Busy(..) | WriteError::Contended(_) => {
@@ -257,7 +257,7 @@ impl Failure {
             Self::NoChecks(_) => "write some into the config: `verify = [{ get = \"/healthz\" }]`".to_owned(),
             Self::Past => "leave `--until` out, or name an instant that is still to come".to_owned(),
             Self::NoAdmin(_) => "add `[admin]` with `address = \"127.0.0.1:9901\"`, or name the address".to_owned(),
-            Self::TooMany(_) => "name fewer, or a name with fewer addresses".to_owned(),
+            Self::Number(error) => error.help().to_owned(),
             Self::NotConfirmed { .. } => "the flag file is written; is the proxy running?".to_owned(),
             Self::Unseen { .. } => {
                 "nothing was written; write the whole file first, or lift everything: `backsoon off --all`".to_owned()
@@ -395,7 +395,7 @@ impl fmt::Display for Failure {
             Self::NoChecks(None) => f.write_str("no route has checks"),
             Self::Past => f.write_str("the end is in the past"),
             Self::NoAdmin(config) => write!(f, "`{}` has no admin listener to ask", config.display()),
-            Self::TooMany(error) => error.fmt(f),
+            Self::Number(error) => error.fmt(f),
             Self::NotConfirmed { endpoint, .. } => write!(f, "{endpoint} did not confirm it"),
             Self::Unreachable { endpoint, .. } | Self::Silent { endpoint, .. } => {
                 write!(f, "{endpoint} cannot be asked")
@@ -463,7 +463,7 @@ impl Error for Failure {
             | Self::OtherLink { .. }
             | Self::Past
             | Self::NoAdmin(_)
-            | Self::TooMany(_)
+            | Self::Number(_)
             | Self::Rejected { .. }
             | Self::NotLive { .. }
             | Self::Unseen { .. }
@@ -474,9 +474,9 @@ impl Error for Failure {
     }
 }
 
-impl From<admin::TooMany> for Failure {
-    fn from(error: admin::TooMany) -> Self {
-        Self::TooMany(error)
+impl From<admin::WrongNumber> for Failure {
+    fn from(error: admin::WrongNumber) -> Self {
+        Self::Number(error)
     }
 }
 

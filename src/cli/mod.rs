@@ -64,6 +64,8 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use jiff::SignedDuration;
 
+use crate::plan::config::MOST_REPLICAS;
+
 use confirm::{Confirmation, Goal};
 use failure::Failure;
 use streams::Streams;
@@ -187,6 +189,10 @@ struct WaitFor {
     /// With --wait: give up after this time
     #[arg(long, value_name = "TIME", value_parser = words::parse_span, default_value = "1m", requires = "wait")]
     timeout: SignedDuration,
+    /// With --wait: write nothing if fewer proxies than this can be asked, so that a name with some addresses missing is
+    /// no word about all
+    #[arg(long, value_name = "NUMBER", value_parser = number_of_replicas, requires = "wait")]
+    replicas: Option<usize>,
     /// Show the edit and what it would do, and write nothing
     #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
@@ -204,6 +210,12 @@ impl WaitFor {
         confirmation.tell(streams)?;
         Ok(exit::OK)
     }
+}
+
+/// Reads a number of replicas.
+fn number_of_replicas(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=MOST_REPLICAS).contains(number));
+    number.ok_or_else(|| format!("write a number from 1 to {MOST_REPLICAS}"))
 }
 
 /// Runs the command in `args`, whose first item is the program's name.

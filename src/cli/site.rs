@@ -168,15 +168,15 @@ impl Site {
         }
     }
 
-    /// Refuses to wait if nobody can be asked. Call this before anything is written.
+    /// Refuses to wait if nobody can be asked, or fewer than the user knows of. Call this before anything is written.
     ///
     /// # Errors
-    /// [`Failure::NoAdmin`].
+    /// [`Failure::NoAdmin`] or [`Failure::Number`].
     pub(super) fn check_wait(&self, wait: &WaitFor) -> Result<(), Failure> {
         if wait.wait && self.endpoints.is_empty() {
             return Err(Failure::NoAdmin(self.config_file.clone()));
         }
-        Ok(())
+        Ok(admin::expect(wait.replicas, &self.endpoints)?)
     }
 
     /// Returns the place of the flag file's text.

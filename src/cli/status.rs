@@ -41,6 +41,9 @@ pub(super) struct StatusArgs {
     /// Only tell whether each one answers, as the health check of a container does
     #[arg(long, conflicts_with_all = ["json", "watch", "flags_only"])]
     alive: bool,
+    /// Ask none if there are fewer than this: a name with some addresses missing would be no word about all
+    #[arg(long, value_name = "NUMBER", value_parser = super::number_of_replicas)]
+    replicas: Option<usize>,
     #[command(flatten)]
     config: ConfigFile,
 }
@@ -157,6 +160,7 @@ impl Replica {
 /// Shows the status, once or repeatedly.
 pub(super) fn run(args: &StatusArgs, streams: &mut Streams) -> Result<u8, Failure> {
     let endpoints = endpoints(args, streams)?;
+    admin::expect(args.replicas, &endpoints)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
     runtime.block_on(async {
         if args.watch {

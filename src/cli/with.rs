@@ -59,6 +59,9 @@ pub(super) struct With {
     /// Give up if the routes are not closed and drained after this time; nothing is run then
     #[arg(long, value_name = "TIME", value_parser = words::parse_span, default_value = "1m")]
     timeout: SignedDuration,
+    /// Run nothing if fewer proxies than this can be asked
+    #[arg(long, value_name = "NUMBER", value_parser = super::number_of_replicas)]
+    replicas: Option<usize>,
     /// Kill the command if it has not ended this long after a signal that was passed on to it
     #[arg(long, value_name = "TIME", value_parser = words::parse_span, default_value = "30s")]
     grace: SignedDuration,
@@ -144,7 +147,7 @@ fn attempt(args: &With, streams: &mut Streams) -> Result<u8, Failure> {
     if !args.force {
         routes.iter().try_for_each(|route| site.check_route(route))?;
     }
-    site.check_wait(&WaitFor { wait: true, timeout: args.timeout, dry_run: false })?;
+    site.check_wait(&WaitFor { wait: true, timeout: args.timeout, replicas: args.replicas, dry_run: false })?;
     let mut lease = Lease::new(&site, routes, entry(args), args.span);
     if args.dry_run {
         return show(args, &site, &lease, streams);

@@ -86,6 +86,25 @@ fn a_replica_that_cannot_be_asked_is_named_and_counts() {
     run(fleet.path(), &["off", "web", "--wait", "--admin", &all[0]]).exits(0).says("(1 of 1 asked)");
 }
 
+#[test]
+fn fewer_replicas_than_there_are_to_be_are_no_word_about_all() {
+    let fleet = Fleet::start();
+    let flags = fleet.path().join("maintenance.toml");
+    let all = fleet.admins().join(", ");
+    let told = format!("error: 3 replicas were to be asked, and 2 can be: {all}");
+    run(fleet.path(), &["on", "web", "--wait", "--replicas", "3"]).exits(69).complains(&told).complains("nothing was");
+    run(fleet.path(), &["with", "web", "--replicas", "3", "--", "true"]).exits(125).complains("3 replicas");
+    assert_eq!(std::fs::read_to_string(&flags).unwrap(), "[routes]\n");
+    run(fleet.path(), &["status", "--replicas", "3"]).exits(69).complains(&told);
+    run(fleet.path(), &["status", "--flags-only", "--replicas", "2"]).exits(0).says("all 2 agree");
+    run(fleet.path(), &["on", "web", "--wait", "--replicas", "2"]).exits(0).says("2 of 2 asked confirm it");
+    for (wrong, code) in [(["--replicas", "0"], 64), (["--replicas", "many"], 64)] {
+        let args = [&["status"][..], &wrong].concat();
+        run(fleet.path(), &args).exits(code).complains("write a number from 1 to 64");
+    }
+    run(fleet.path(), &["on", "web", "--replicas", "2"]).exits(64).complains("--wait");
+}
+
 /// Starts an admin listener that has a route `web` in this state, and the clock of this machine plus some seconds.
 fn telling(route: Value, ahead: i64) -> Upstream {
     Upstream::handling(move |connection| {

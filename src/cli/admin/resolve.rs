@@ -9,21 +9,29 @@ use tokio::task::JoinSet;
 
 use crate::plan::config::MOST_REPLICAS;
 
+use super::super::exit;
 use super::Endpoint;
 
-/// Error of a list that is longer than any fleet. To ask only some of them would be no word about all.
+/// Error of a list that is too long or too short. To ask only some of a fleet would be no word about all.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::cli) struct TooMany {
-    /// Number of addresses.
-    count: usize,
+pub(in crate::cli) enum WrongNumber {
+    /// This many addresses, more than any fleet has.
+    TooMany(usize),
+    /// Fewer than the user knows of.
+    TooFew {
+        /// Number of replicas.
+        wanted: usize,
+        /// Those that were found.
+        found: Vec<Endpoint>,
+    },
 }
 
 /// Returns the listeners behind a list of names and addresses, each once, in the order of the list. A name with several
 /// addresses becomes these addresses; a name without any stays, and whoever asks it learns why.
 ///
 /// # Errors
-/// [`TooMany`].
-pub(in crate::cli) fn resolved(endpoints: Vec<Endpoint>) -> Result<Vec<Endpoint>, TooMany> {
+/// [`WrongNumber::TooMany`].
+pub(in crate::cli) fn resolved(endpoints: Vec<Endpoint>) -> Result<Vec<Endpoint>, WrongNumber> {
     let found = if endpoints.iter().any(|endpoint| name(endpoint).is_some()) {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(all(endpoints)),
@@ -39,7 +47,18 @@ pub(in crate::cli) fn resolved(endpoints: Vec<Endpoint>) -> Result<Vec<Endpoint>
             each.push(endpoint);
         }
     }
-    if each.len() > MOST_REPLICAS { Err(TooMany { count: each.len() }) } else { Ok(each) }
+    if each.len() > MOST_REPLICAS { Err(WrongNumber::TooMany(each.len())) } else { Ok(each) }
+}
+
+/// Refuses a list that does not have all replicas that the user knows of.
+///
+/// # Errors
+/// [`WrongNumber::TooFew`].
+pub(in crate::cli) fn expect(wanted: Option<usize>, found: &[Endpoint]) -> Result<(), WrongNumber> {
+    match wanted {
+        Some(wanted) if found.len() < wanted => Err(WrongNumber::TooFew { wanted, found: found.to_vec() }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Resolves all names at once.
@@ -90,13 +109,43 @@ fn name(endpoint: &Endpoint) -> Option<(&str, u16)> {
     }
 }
 
-impl fmt::Display for TooMany {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} admin listeners are named, and at most {MOST_REPLICAS} can be asked", self.count)
+impl WrongNumber {
+    /// Returns the exit code: replicas that are not there may come, and a list that is too long stays so.
+    pub(in crate::cli) fn code(&self) -> u8 {
+        match self {
+            Self::TooMany(_) => exit::USAGE,
+            Self::TooFew { .. } => exit::UNAVAILABLE,
+        }
+    }
+
+    /// Returns what would be right.
+    pub(in crate::cli) fn help(&self) -> &'static str {
+        match self {
+            Self::TooMany(_) => "name fewer, or a name with fewer addresses",
+            Self::TooFew { .. } => {
+                "nothing was written; name the others with `--admin` or in `replicas` of the config, or wait until a name \
+                 has all addresses"
+            }
+        }
     }
 }
 
-impl std::error::Error for TooMany {}
+impl fmt::Display for WrongNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMany(count) => {
+                write!(f, "{count} admin listeners are named, and at most {MOST_REPLICAS} can be asked")
+            }
+            Self::TooFew { wanted, found } => {
+                let names: Vec<String> = found.iter().map(ToString::to_string).collect();
+                let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+                write!(f, "{wanted} replicas were to be asked, and {} can be: {names}", found.len())
+            }
+        }
+    }
+}
+
+impl std::error::Error for WrongNumber {}
 
 /// Time for a name to be resolved.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -122,7 +171,7 @@ mod tests {
     fn more_than_any_fleet_are_refused() {
         let many = |count: u16| (1..=count).map(|port| Endpoint::Host("127.0.0.1".to_owned(), port)).collect();
         assert_eq!(resolved(many(64)).map(|all| all.len()), Ok(64));
-        assert_eq!(resolved(many(65)), Err(TooMany { count: 65 }));
+        assert_eq!(resolved(many(65)), Err(WrongNumber::TooMany(65)));
     }
 
     #[test]
