@@ -6,6 +6,7 @@ pub(crate) mod concerns;
 pub(crate) mod counts;
 pub(crate) mod fleet;
 pub(crate) mod outbox;
+#[cfg(feature = "proxy")]
 mod runtime;
 pub(crate) mod story;
 pub(crate) mod verified;
@@ -13,6 +14,7 @@ pub(crate) mod verified;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "proxy")]
 pub(crate) use runtime::RuntimeFile;
 use verified::OutlookStatus;
 
