@@ -15,13 +15,13 @@ use super::Endpoint;
 /// Error of a list that is too long or too short. To ask only some of a fleet would be no word about all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum WrongNumber {
-    /// This many addresses, more than any fleet has.
+    /// Addresses by this number, more than any fleet has.
     TooMany(usize),
-    /// Fewer than the user knows of.
+    /// Replicas of which fewer were found than the user knows of.
     TooFew {
         /// Number of replicas.
         wanted: usize,
-        /// Those that were found.
+        /// Replicas that were found.
         found: Vec<Endpoint>,
     },
 }
