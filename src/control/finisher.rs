@@ -5,14 +5,13 @@
 //! nothing to do, and so gives back the memory that compressing takes.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{io, mem};
 
 use crate::plan::page::{Page, Renderer};
 use crate::plan::snapshot::Snapshot;
 
-/// Handle of the finishing thread. Dropping it ends the thread.
+/// Handle of the finishing thread. After it is dropped, the thread ends with the page at which it works.
 #[derive(Default)]
 pub(super) struct Finisher {
     queue: Arc<FinishQueue>,
@@ -29,8 +28,6 @@ struct FinishQueue {
 struct Work {
     /// The most urgent one comes last.
     pages: Vec<Unfinished>,
-    /// The last thread that was started.
-    thread: Option<JoinHandle<()>>,
     /// True while the thread takes pages.
     runs: bool,
     closed: bool,
@@ -71,15 +68,9 @@ impl Finisher {
 
 impl Drop for Finisher {
     fn drop(&mut self) {
-        let mut work = self.queue.work();
-        work.closed = true;
-        let thread = work.thread.take();
-        drop(work);
+        // The thread is not waited for: on a busy machine one page takes seconds, and the process is to end.
+        self.queue.work().closed = true;
         self.queue.available.notify_one();
-        if let Some(thread) = thread {
-            // Joining fails only after a panic, which was logged.
-            let _ = thread.join();
-        }
     }
 }
 
@@ -95,7 +86,7 @@ impl FinishQueue {
         let old = mem::replace(&mut work.pages, pages);
         if starts {
             match self.start() {
-                Ok(thread) => (work.thread, work.runs) = (Some(thread), true),
+                Ok(()) => work.runs = true,
                 Err(error) => tracing::warn!(%error, "pages stay uncompressed"),
             }
         }
@@ -105,7 +96,7 @@ impl FinishQueue {
         self.available.notify_one();
     }
 
-    fn start(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
+    fn start(self: &Arc<Self>) -> io::Result<()> {
         let queue = Arc::clone(self);
         std::thread::Builder::new().name("finisher".to_owned()).spawn(move || {
             // If the priority cannot be lowered, the thread works all the same.
@@ -116,7 +107,8 @@ impl FinishQueue {
                     Unfinished::Page(page) => page.finish(),
                 }
             }
-        })
+        })?;
+        Ok(())
     }
 
     /// Waits for a page. Returns `None` once the finisher was dropped, or if none has come for a while.
