@@ -27,6 +27,7 @@ mod redirect;
 mod rewrite;
 mod route;
 mod route_page;
+mod server;
 mod socket;
 mod status;
 mod sticky;

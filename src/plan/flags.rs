@@ -74,6 +74,13 @@ pub struct Flag {
     pub on_overrun: OnOverrun,
 }
 
+impl Flag {
+    /// Creates a flag without words, holder and end.
+    pub(crate) fn new(route: Target, mode: Mode) -> Self {
+        Self { route, mode, until: None, message: None, held_by: None, on_overrun: OnOverrun::Open }
+    }
+}
+
 /// Lifting of a route by an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lift {

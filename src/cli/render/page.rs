@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::control::load::Loaded;
 use crate::plan::compile::{Inputs, Known, compile};
-use crate::plan::flags::{Flag, Flags, Mode, OnOverrun, Target, Window};
+use crate::plan::flags::{Flag, Flags, Mode, Target, Window};
 use crate::plan::page::{Page, Renderer, samples};
 
 use super::super::failure::{Failure, Force};
@@ -82,15 +82,7 @@ pub(super) fn of_route(
 
 /// Returns flags that take every route offline, without a message.
 pub(super) fn offline() -> Flags {
-    let flag = Flag {
-        route: Target::Every,
-        mode: Mode::Offline,
-        until: None,
-        message: None,
-        held_by: None,
-        on_overrun: OnOverrun::Open,
-    };
-    Flags { routes: vec![flag], ..Flags::default() }
+    Flags { routes: vec![Flag::new(Target::Every, Mode::Offline)], ..Flags::default() }
 }
 
 /// Refuses a name that is not a route of the config.

@@ -11,6 +11,7 @@ use super::super::keys;
 use super::super::problem::quoted;
 use super::super::read::{Report, Section, Value, did_you_mean_text, no_hint};
 use super::mail::is_label;
+use super::server::host_and_port;
 use super::{HookScheme, HookUrl, authority};
 
 /// Source of the flag file that several proxies share.
@@ -269,17 +270,8 @@ fn server_of(text: &str) -> Option<NatsServer> {
         "tls" => true,
         _ => return None,
     };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let (host, port) = match rest.strip_prefix('[') {
-        Some(inner) => {
-            let (host, port) = inner.split_once(']')?;
-            host.parse::<std::net::Ipv6Addr>().ok()?;
-            (host, port.strip_prefix(':').or(port.is_empty().then_some("4222"))?)
-        }
-        None => rest.split_once(':').unwrap_or((rest, "4222")),
-    };
+    let (host, port) = host_and_port(rest, USUAL_PORT)?;
     let is_host = host.parse::<IpAddr>().is_ok() || (!host.is_empty() && host.split('.').all(is_label));
-    let port = port.parse().ok().filter(|number| *number > 0 && port.bytes().all(|one| one.is_ascii_digit()))?;
     is_host.then(|| NatsServer { tls, host: host.to_ascii_lowercase(), port })
 }
 
@@ -351,6 +343,7 @@ const ENGINES: [&str; 3] = ["nats", "kubernetes", "url"];
 const DEFAULT_CONFIG_KEY: &str = "maintenance.toml";
 const DEFAULT_BUCKET: &str = "backsoon";
 const DEFAULT_KEY: &str = "flags";
+const USUAL_PORT: u16 = 4222;
 const MOST_SERVERS: usize = 16;
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use toml::de::DeValue;
 use super::super::keys;
 use super::super::problem::quoted;
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text, no_hint};
+use super::server;
 
 /// Settings of mails.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,21 +197,8 @@ fn host_and_port(text: &str) -> Option<(bool, String, u16)> {
         "smtps" => (true, 465),
         _ => return None,
     };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let (host, port) = match rest.strip_prefix('[') {
-        Some(inner) => {
-            let (host, port) = inner.split_once(']')?;
-            host.parse::<std::net::Ipv6Addr>().ok()?;
-            (host, if port.is_empty() { None } else { Some(port.strip_prefix(':')?) })
-        }
-        None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
-    };
+    let (host, port) = server::host_and_port(rest, usual)?;
     let is_name = host.parse::<IpAddr>().is_ok() || host == "localhost" || is_domain(host) || is_label(host);
-    let is_port = |port: &str| port.bytes().all(|one| one.is_ascii_digit());
-    let port = match port {
-        Some(port) => port.parse().ok().filter(|number| is_port(port) && *number > 0)?,
-        None => usual,
-    };
     is_name.then(|| (is_implicit, host.to_ascii_lowercase(), port))
 }
 

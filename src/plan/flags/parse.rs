@@ -19,7 +19,7 @@ use super::past;
 use super::stale::Ends;
 use super::upstreams::upstreams;
 use super::window::{self, window};
-use super::{Flag, Flags, Lift, Mention, Mode, OnOverrun, Pace, Parsed, Past, Target, Window};
+use super::{Flag, Flags, Lift, Mention, Mode, Pace, Parsed, Past, Target, Window};
 
 /// Places of entries, each with its index.
 type Places = Vec<(usize, Place)>;
@@ -191,14 +191,7 @@ fn lift(value: &Value<'_>, report: &mut Report<'_>) -> Option<Lift> {
 
 /// Reads `web = "offline"`, or a table with words and an end. The caller fills in the target.
 fn route_flag(value: &Value<'_>, report: &mut Report<'_>) -> Option<Flag> {
-    let mut flag = Flag {
-        route: Target::Every,
-        mode: Mode::Offline,
-        until: None,
-        message: None,
-        held_by: None,
-        on_overrun: OnOverrun::Open,
-    };
+    let mut flag = Flag::new(Target::Every, Mode::Offline);
     let DeValue::Table(table) = value.inner else {
         flag.mode = mode(value, report)?;
         return Some(flag);
