@@ -48,11 +48,11 @@ Exit codes:
   0   the end is moved (with --wait: that is in force)
   64  the arguments, the config or the flag file are wrong, or the window is over; nothing was written
   65  with --wait: the proxy refuses the flag file; the file is written
-  69  with --wait: an admin listener cannot be asked; the file is written. Without: the engine of `[fleet]` cannot be asked; nothing
-      was written
+  69  the engine of `[fleet]`, or as many proxies as --replicas, cannot be asked; nothing was written.
+      With --wait also: an admin listener cannot be asked; the file is written
   74  the flag file cannot be read or written; nothing was written
-  75  with --wait: not in force in time; the file is written. Without: others edit the text of `[fleet]` all the time; nothing was
-      written";
+  75  with --wait: not in force in time; the file is written.
+      Or others edit the text of `[fleet]` all the time; nothing was written";
 
 /// Moves the end.
 pub(super) fn run(args: &ExtendArgs, streams: &mut Streams) -> Result<u8, Failure> {

@@ -70,7 +70,7 @@ Exit codes:
       not believed yet, files are polled although events were wanted, the file on disk is not what the proxy has read, a
       guard found something, a check fails, a window overruns, a clock is off, or a problem is reported
   64  the arguments or the config are wrong
-  69  one of them cannot be reached";
+  69  one of them cannot be reached, or there are fewer than --replicas";
 
 /// Replica with its answer.
 struct Replica {
