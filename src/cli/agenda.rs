@@ -118,7 +118,7 @@ fn as_json(view: &View) -> Value {
 fn occurrence(one: &Occurrence) -> Value {
     let local = |at: Timestamp| at.display_with_offset(one.zone.to_offset(at)).to_string();
     let routes: serde_json::Map<String, Value> =
-        one.routes.iter().map(|(target, mode)| (key(target).to_owned(), mode.as_str().into())).collect();
+        one.routes.iter().map(|(target, mode)| (target.key().to_owned(), mode.as_str().into())).collect();
     json!({
         "window": one.window,
         "title": one.title,
@@ -134,14 +134,6 @@ fn occurrence(one: &Occurrence) -> Value {
             "what": calendar::odd(odd, one.starts, one.ends, &one.zone),
         })),
     })
-}
-
-/// Returns the key of a target in the flag file.
-fn key(target: &Target) -> &str {
-    match target {
-        Target::Every => "*",
-        Target::Route(name) => name,
-    }
 }
 
 fn state(state: OccurrenceState) -> &'static str {

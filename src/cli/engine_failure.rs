@@ -7,7 +7,7 @@ use crate::control::fleet::FleetError;
 use crate::files::author::Author;
 
 use super::exit;
-use super::words::harmless;
+use super::words;
 
 /// Failure of an edit of an engine's text. Nothing was written.
 #[derive(Debug)]
@@ -55,13 +55,7 @@ impl fmt::Display for EngineFailure {
             Self::Outrun { place, by } => {
                 write!(f, "`{}` was edited by others {MOST_EDITS} times meanwhile, ", place.display())?;
                 match by {
-                    Some(Author::Command { user, host, command }) => {
-                        let (user, host, command) = (harmless(user), harmless(host), harmless(command));
-                        write!(f, "last by {user} at {host}: {command}")
-                    }
-                    Some(Author::Tool { tool: name } | Author::Owner { owner: name }) => {
-                        write!(f, "last by {}", harmless(name))
-                    }
+                    Some(by) => write!(f, "last {}", words::author(by)),
                     None => f.write_str("and it is not known by whom"),
                 }
             }

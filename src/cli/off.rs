@@ -6,7 +6,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use crate::files::write::Emptied;
-use crate::plan::flags::{Lift, Pace, Target};
+use crate::plan::flags::{Lift, Pace};
 
 use super::confirm::{Goal, Wish};
 use super::edit::{self, EditError, Lifted, Selection, TableRef};
@@ -62,11 +62,11 @@ Exit codes:
   4   the flags are gone, and a flag, a window or a guard keeps a route closed (with --wait: or it is not open in time)
   64  the arguments, the config or the flag file are wrong; nothing was written
   65  with --wait: the proxy refuses the flag file; the file is written
-  69  with --wait: an admin listener cannot be asked; the file is written. Without: the engine of `[fleet]` cannot be asked; nothing
-      was written
+  69  the engine of `[fleet]`, or as many proxies as --replicas, cannot be asked; nothing was written.
+      With --wait also: an admin listener cannot be asked; the file is written
   74  the flag file cannot be read or written; nothing was written
-  75  with --wait: not in force in time; the file is written. Without: others edit the text of `[fleet]` all the time; nothing was
-      written";
+  75  with --wait: not in force in time; the file is written.
+      Or others edit the text of `[fleet]` all the time; nothing was written";
 
 /// Lifts the flags.
 pub(super) fn run(args: &Off, streams: &mut Streams) -> Result<u8, Failure> {
@@ -143,10 +143,7 @@ fn end_window(id: &str, args: &Off, site: &Site, streams: &mut Streams) -> Resul
     let flags = site.flags()?;
     let now = Timestamp::now();
     let window = planning::window(&flags, id)?;
-    let asked = window.routes.iter().map(|(target, _)| match target {
-        Target::Every => "*".to_owned(),
-        Target::Route(name) => name.clone(),
-    });
+    let asked = window.routes.iter().map(|(target, _)| target.key().to_owned());
     let asked = Asked(asked.collect());
     let Some(span) = window.in_force(now) else {
         writeln!(streams.out, "window {id} is not in force")?;

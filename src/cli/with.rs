@@ -367,9 +367,10 @@ fn reported(failure: &Failure) -> u8 {
     if failure.code() == exit::NOT_DRAINED { exit::UNDRAINED } else { exit::NOT_RUN }
 }
 
-/// Writes a line to the error stream, told apart from those of the command.
+/// Writes a line to the error stream, told apart from those of the command. What others wrote into the flag file is not
+/// obeyed by the terminal.
 fn say(what: impl fmt::Display) {
-    exit::say(format_args!("backsoon: {what}"));
+    exit::say(format_args!("backsoon: {}", words::harmless(&what.to_string())));
 }
 
 /// Parses the length of a lease, which must leave time for a renewal.

@@ -4,6 +4,7 @@ use jiff::civil;
 use jiff::fmt::friendly::SpanParser;
 use jiff::{SignedDuration, SpanRelativeTo, Timestamp, Unit};
 
+use crate::files::author::Author;
 use crate::plan::flags::Mode;
 use crate::plan::instant;
 use crate::plan::words;
@@ -15,6 +16,17 @@ pub(super) fn being(mode: Mode) -> &'static str {
         Mode::Offline => "offline",
         Mode::ReadOnly => "read-only",
         Mode::Hold => "on hold",
+    }
+}
+
+/// Formats the author of an edit: `by anna at edge-1: on web`, or `in a file of anna`.
+pub(super) fn author(by: &Author) -> String {
+    match by {
+        Author::Command { user, host, command } => {
+            format!("by {} at {}: {}", harmless(user), harmless(host), harmless(command))
+        }
+        Author::Tool { tool } => format!("by {}", harmless(tool)),
+        Author::Owner { owner } => format!("in a file of {}", harmless(owner)),
     }
 }
 

@@ -427,9 +427,7 @@ fn system_store() -> &'static Arc<RootCertStore> {
 
 /// Returns the TLS client for hosts of the internet, which trusts the system's roots.
 pub(crate) fn public_client() -> Option<ClientConfig> {
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-    // The default versions always fit their provider.
-    Some(builder.ok()?.with_root_certificates(Arc::clone(system_store())).with_no_client_auth())
+    client_of(None).ok()
 }
 
 /// Returns the TLS client for a host whose certificate is checked against the roots of a file, or those of the system.

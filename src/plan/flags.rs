@@ -108,6 +108,16 @@ pub enum Target {
     Route(String),
 }
 
+impl Target {
+    /// Returns the key that stands for it in the flag file.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Every => "*",
+            Self::Route(name) => name,
+        }
+    }
+}
+
 /// Planned window: the half-open span [starts, ends).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window {

@@ -189,24 +189,10 @@ impl Paths {
         self.root.into_iter().chain(self.routes.values().copied()).chain(patterns)
     }
 
-    /// Tries the whole path, then the path without its last segment, and so on to `/`.
+    /// Tries the whole path, then the path without its last segment, and so on to `/`. Patterns that go on behind a prefix
+    /// are closer than the prefix itself, and all of them are less close than a longer prefix. Without patterns, the look
+    /// for them is one at the length of an empty map.
     fn find(&self, path: &str) -> Option<usize> {
-        if !self.patterns.is_empty() {
-            return self.find_with_patterns(path);
-        }
-        let mut rest = cut(path.trim_end_matches('/'), self.longest);
-        while !rest.is_empty() {
-            if let Some(&index) = self.routes.get(rest) {
-                return Some(index);
-            }
-            rest = rest.rfind('/').map_or("", |slash| &rest[..slash]);
-        }
-        self.root
-    }
-
-    /// Does the same where there are patterns. Those that go on behind a prefix are closer than the prefix itself, and
-    /// all of them are less close than a longer prefix.
-    fn find_with_patterns(&self, path: &str) -> Option<usize> {
         let mut rest = cut(path.trim_end_matches('/'), self.longest);
         loop {
             let mut patterns = self.patterns.get(rest).into_iter().flatten();

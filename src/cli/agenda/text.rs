@@ -13,7 +13,7 @@ use crate::plan::agenda::{Occurrence, OccurrenceState};
 use crate::plan::flags::Mode;
 use crate::plan::words::harmless;
 
-use super::{View, key, monday};
+use super::{View, monday};
 
 /// Writes the agenda.
 pub(super) fn write(view: &View, weeks: u8, streams: &mut Streams) -> Result<(), Failure> {
@@ -65,7 +65,7 @@ fn week(view: &View, begin: Timestamp, end: Timestamp, streams: &mut Streams) ->
 
 /// Returns the routes to plot, sorted: those asked for, or those that the occurrences name.
 fn names<'v>(view: &'v View, listed: &[&'v Occurrence]) -> Vec<&'v str> {
-    let all: BTreeSet<&str> = listed.iter().flat_map(|one| &one.routes).map(|(target, _)| key(target)).collect();
+    let all: BTreeSet<&str> = listed.iter().flat_map(|one| &one.routes).map(|(target, _)| target.key()).collect();
     let asked = |name: &&str| view.asked.is_empty() || *name == "*" || view.asked.iter().any(|asked| asked == name);
     all.into_iter().filter(asked).take(MOST_ROWS).collect()
 }

@@ -45,10 +45,10 @@ pub(super) fn names(kind: Kind, words: &[OsString]) -> impl Iterator<Item = Stri
 }
 
 fn found(kind: Kind, words: &[OsString]) -> Option<BTreeSet<String>> {
-    let config = option(words, ["-c", "--config"]).unwrap_or_else(quick::default_config);
+    let config = option(words, &["-c", "--config"]).unwrap_or_else(quick::default_config);
     let of_config = || FlagFile::of(&config).ok();
     if kind == Kind::Windows {
-        let file = option(words, ["--flags", "--flags"]).map(Place::file);
+        let file = option(words, &["--flags"]).map(Place::file);
         // Nobody waits for an engine at each press of a key.
         let place = file.or_else(|| Some(of_config()?.place)).filter(|place| place.fleet.is_none())?;
         let flags = flag_file::flags(&place).ok()?;
@@ -75,7 +75,7 @@ fn upstreams(config: &Config) -> BTreeSet<String> {
 
 /// Returns the value of an option in the words of a command line: `-c FILE`, `-cFILE`, `--config FILE`, `--config=FILE`.
 /// bash makes three words of the last one.
-fn option(words: &[OsString], names: [&str; 2]) -> Option<PathBuf> {
+fn option(words: &[OsString], names: &[&str]) -> Option<PathBuf> {
     let mut found = None;
     let mut words = words.iter().map(|word| word.to_string_lossy()).peekable();
     while let Some(word) = words.next() {
@@ -112,7 +112,7 @@ mod tests {
     fn the_config_is_the_one_of_the_command_line() {
         let option = |words: &[&str]| {
             let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-            option(&words, ["-c", "--config"])
+            option(&words, &["-c", "--config"])
         };
         for words in
             [&["on", "-c", "a", "w"][..], &["on", "-ca"], &["--config", "a"], &["--config=a"], &["--config", "=", "a"]]

@@ -2,12 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::control::history::{Author, Entry, Event};
+use crate::control::history::{Entry, Event};
 use crate::plan::config::Config;
 use crate::plan::lifecycle::Reason;
 
 use super::super::streams::{BOLD, DIM, ERROR, GOOD, WARNING, styled};
-use super::super::words::harmless;
+use super::super::words::{author, harmless};
 
 /// Returns the width of the column that names a line's subject.
 pub(super) fn width(config: &Config) -> usize {
@@ -48,17 +48,6 @@ pub(super) fn entry(entry: &Entry, width: usize) -> String {
 pub(super) fn json(line: &str) -> String {
     let escaped = |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
     line.chars().map(escaped).collect()
-}
-
-/// Formats the author of an edit: `by anna at edge-1: on web`, or `in a file of anna`.
-fn author(by: &Author) -> String {
-    match by {
-        Author::Command { user, host, command } => {
-            format!("by {} at {}: {}", harmless(user), harmless(host), harmless(command))
-        }
-        Author::Tool { tool } => format!("by {}", harmless(tool)),
-        Author::Owner { owner } => format!("in a file of {}", harmless(owner)),
-    }
 }
 
 /// Tells of entries that are missing here.
@@ -128,6 +117,7 @@ mod tests {
     use anstream::adapter::strip_str;
 
     use super::*;
+    use crate::files::author::Author;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()

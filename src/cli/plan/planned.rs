@@ -11,7 +11,7 @@ use crate::cli::refusal::shell;
 use crate::cli::streams::Streams;
 use crate::cli::{calendar, words};
 use crate::plan::agenda::{Agenda, Conflict, Occurrence};
-use crate::plan::flags::{Flags, Target};
+use crate::plan::flags::Flags;
 
 /// Time of a plan, and how it was written.
 pub(super) struct Origin {
@@ -116,7 +116,7 @@ impl Planned {
         let first = &self.first;
         let local = |at: Timestamp| at.display_with_offset(self.zone.to_offset(at)).to_string();
         let routes: serde_json::Map<String, Value> =
-            first.routes.iter().map(|(target, mode)| (name(target), mode.as_str().into())).collect();
+            first.routes.iter().map(|(target, mode)| (target.key().to_owned(), mode.as_str().into())).collect();
         let conflicts = self.conflicts.iter().map(|conflict| {
             let window = other(conflict, &first.window);
             json!({ "window": window, "routes": conflict.routes, "from": conflict.from, "to": conflict.to })
@@ -140,13 +140,6 @@ impl Planned {
 /// Returns the window of a conflict that is not this one.
 fn other<'c>(conflict: &'c Conflict, id: &str) -> &'c str {
     if conflict.windows.0 == id { &conflict.windows.1 } else { &conflict.windows.0 }
-}
-
-fn name(target: &Target) -> String {
-    match target {
-        Target::Every => "*".to_owned(),
-        Target::Route(name) => name.clone(),
-    }
 }
 
 /// Time for which a recurring window is looked at: it has both changes of the clock.

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::files::author::Author;
 use crate::files::write::Emptied;
-use crate::plan::flags::{Flag, Flags, Lift, OnOverrun, Pace, Target};
+use crate::plan::flags::{Flag, Flags, Lift, OnOverrun, Pace};
 
 use super::super::confirm::{Confirmation, Goal, Wish};
 use super::super::edit::{self, EditError, Entry, Selection};
@@ -101,7 +100,7 @@ impl<'s> Lease<'s> {
         let others = flags
             .routes
             .iter()
-            .filter(|flag| self.routes.iter().any(|route| route == name(&flag.route)) && flag.acts(now));
+            .filter(|flag| self.routes.iter().any(|route| route == flag.route.key()) && flag.acts(now));
         others.map(|flag| describe(flag, now)).collect()
     }
 
@@ -130,7 +129,7 @@ impl<'s> Lease<'s> {
 
     /// Remembers what was written for routes.
     fn written<T>(&mut self, edited: Edited<T>, routes: &[String]) {
-        let of_route = |flag: &Flag| routes.iter().any(|route| route == name(&flag.route));
+        let of_route = |flag: &Flag| routes.iter().any(|route| route == flag.route.key());
         self.held = edited.flags.routes.into_iter().filter(of_route).collect();
         self.text = edited.text;
         let third = SignedDuration::from_secs(self.span.as_secs() / 3);
@@ -282,7 +281,7 @@ impl<'s> Lease<'s> {
 fn compare(held: &[Flag], flags: &Flags) -> (Vec<String>, Vec<Lost>) {
     let (mut own, mut lost) = (Vec::new(), Vec::new());
     for flag in held {
-        let (route, found) = (name(&flag.route).to_owned(), flags.routes.iter().find(|it| it.route == flag.route));
+        let (route, found) = (flag.route.key().to_owned(), flags.routes.iter().find(|it| it.route == flag.route));
         match found {
             Some(found) if found == flag => own.push(route),
             _ => lost.push(Lost { route, flag: found.cloned(), by: String::new() }),
@@ -293,7 +292,7 @@ fn compare(held: &[Flag], flags: &Flags) -> (Vec<String>, Vec<Lost>) {
 
 /// Describes the flag of somebody else.
 fn describe(flag: &Flag, now: Timestamp) -> String {
-    let route = name(&flag.route);
+    let route = flag.route.key();
     let by = flag.held_by.as_ref().map(|holder| format!(", held by {holder}")).unwrap_or_default();
     format!("{route} is flagged already: {}{}{by}", words::being(flag.mode), remains::until(flag.end(now), now))
 }
@@ -302,17 +301,8 @@ fn describe(flag: &Flag, now: Timestamp) -> String {
 fn last_writer(site: &Site) -> String {
     let Ok(content) = site.place().read() else { return "who did it is not known".to_owned() };
     match content.trace.author(content.hash) {
-        Some(Author::Command { user, host, command }) => format!("the last edit is by {user}@{host}: {command}"),
-        Some(Author::Tool { tool }) => format!("the last edit is by {tool}"),
-        Some(Author::Owner { owner }) => format!("the file belongs to {owner}"),
+        Some(by) => format!("the last edit is {}", words::author(&by)),
         None => "nothing says by whom".to_owned(),
-    }
-}
-
-fn name(target: &Target) -> &str {
-    match target {
-        Target::Every => "*",
-        Target::Route(name) => name,
     }
 }
 

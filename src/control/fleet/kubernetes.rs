@@ -176,13 +176,7 @@ impl<'c> Cluster<'c> {
     }
 
     fn tell(&self, object: Option<&Value>, outlet: &mut Outlet) -> Seen {
-        match object.and_then(|object| document(object, &self.config.key)) {
-            Some(document) => outlet.found(document),
-            None => {
-                outlet.missing();
-                Seen::Taken
-            }
-        }
+        outlet.tell(object.and_then(|object| document(object, &self.config.key)))
     }
 
     /// Watches from a version until the watch ends.

@@ -8,6 +8,7 @@ mod connection;
 mod login;
 mod protocol;
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,10 +30,7 @@ pub(super) async fn follow(config: &FleetNats, ca: Option<&Path>, outlet: &mut O
     }
 }
 
-/// Nothing: a watch ends with an error alone.
-enum Never {}
-
-async fn follow_on(config: &FleetNats, ca: Option<&Path>, outlet: &mut Outlet) -> Result<Never, FleetError> {
+async fn follow_on(config: &FleetNats, ca: Option<&Path>, outlet: &mut Outlet) -> Result<Infallible, FleetError> {
     let mut bucket = Bucket::open(config, ca).await?;
     let mut reading = read_again(&mut bucket, outlet).await?;
     bucket.watch().await?;
@@ -41,7 +39,7 @@ async fn follow_on(config: &FleetNats, ca: Option<&Path>, outlet: &mut Outlet) -
         match bucket.next(reading).await? {
             Some(Change::Entry(entry)) => {
                 heard = Instant::now();
-                if tell(entry.document(), outlet) == Seen::Suspect {
+                if outlet.tell(entry.document()) == Seen::Suspect {
                     reading = Instant::now() + CONFIRM_AFTER;
                 }
             }
@@ -57,18 +55,8 @@ async fn follow_on(config: &FleetNats, ca: Option<&Path>, outlet: &mut Outlet) -
 /// Reads the key, and returns when it is to be read again.
 async fn read_again(bucket: &mut Bucket, outlet: &mut Outlet) -> Result<Instant, FleetError> {
     let document = bucket.read().await?.and_then(|entry| entry.document());
-    let after = if tell(document, outlet) == Seen::Suspect { CONFIRM_AFTER } else { READ_EVERY };
+    let after = if outlet.tell(document) == Seen::Suspect { CONFIRM_AFTER } else { READ_EVERY };
     Ok(Instant::now() + after)
-}
-
-fn tell(document: Option<Document>, outlet: &mut Outlet) -> Seen {
-    match document {
-        Some(document) => outlet.found(document),
-        None => {
-            outlet.missing();
-            Seen::Taken
-        }
-    }
 }
 
 /// Reads a key once.

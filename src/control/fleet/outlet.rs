@@ -107,6 +107,17 @@ impl Outlet {
         self.words
     }
 
+    /// Takes a text, or notes that the engine has none.
+    pub(super) fn tell(&mut self, document: Option<Document>) -> Seen {
+        match document {
+            Some(document) => self.found(document),
+            None => {
+                self.missing();
+                Seen::Taken
+            }
+        }
+    }
+
     /// Takes a text. One with an earlier revision must be seen twice: an engine of several nodes may have asked one that
     /// lags.
     pub(super) fn found(&mut self, document: Document) -> Seen {
@@ -130,8 +141,7 @@ impl Outlet {
             if is_new {
                 state.lost = lost;
             }
-            let since = None;
-            *state = State { document: Some(document), missing: false, since, ..state.clone() };
+            (state.document, state.missing, state.since) = (Some(document), false, None);
             state.confirmed = Some(Timestamp::now());
             if is_new || was_away { Matters::Yes } else { Matters::No }
         });

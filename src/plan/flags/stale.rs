@@ -48,7 +48,7 @@ impl Parsed {
                 continue;
             };
             stale.flags.insert((flag.route.clone(), until));
-            let message = format!("the flag for {} never acts: it is over since {until}", quoted(name(&flag.route)));
+            let message = format!("the flag for {} never acts: it is over since {until}", quoted(flag.route.key()));
             problems.push(Problem::warning(file, message).help(OVER).at(place.clone()));
         }
         for (index, place) in &self.ends.windows {
@@ -123,13 +123,6 @@ impl<'f> Known<'f> {
     fn has_window(&self, window: &Window) -> bool {
         let was_stale = self.stale.is_some_and(|stale| stale.windows.get(&window.id) == Some(&window.when));
         self.windows.get(window.id.as_str()) == Some(&&window.when) && !was_stale
-    }
-}
-
-fn name(target: &Target) -> &str {
-    match target {
-        Target::Every => "*",
-        Target::Route(name) => name,
     }
 }
 

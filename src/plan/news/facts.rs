@@ -38,13 +38,13 @@ pub(super) fn sightings(sight: Sight<'_>) -> Vec<Sighting> {
         windows.flat_map(|window| of_window(sight, window, down.for_window(&window.id))).collect();
     let active = all.iter().filter(|one| one.facts.stage.is_active());
     let planned: BTreeSet<String> = active.flat_map(|one| one.facts.routes.iter().cloned()).collect();
-    let flags: HashMap<&str, &Flag> = sight.flags.routes.iter().map(|flag| (name(&flag.route), flag)).collect();
+    let flags: HashMap<&str, &Flag> = sight.flags.routes.iter().map(|flag| (flag.route.key(), flag)).collect();
     let mut unplanned: Vec<Sighting> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
     // A flag within a window is part of it.
     for (route, closing) in down.flagged.iter().filter(|(route, _)| !planned.contains(&route.name)) {
         let flag = flag_of(&flags, &route.name, sight.now);
-        let target = flag.map_or(route.name.as_str(), |flag| name(&flag.route));
+        let target = flag.map_or(route.name.as_str(), |flag| flag.route.key());
         let mut facts = of_flag(flag, route, closing, sight.now);
         if let Source::Switch(file) = &closing.source {
             facts.message = switch_message(sight, &route.name, file);
@@ -66,9 +66,9 @@ pub(super) fn sightings(sight: Sight<'_>) -> Vec<Sighting> {
 /// its flag is set.
 fn of_flags_elsewhere(sight: Sight<'_>, planned: &BTreeSet<String>, unplanned: &mut Vec<Sighting>) {
     let in_force = |flag: &&Flag| flag.acts(sight.now);
-    let has_own = |route: &str| sight.flags.routes.iter().any(|flag| name(&flag.route) == route);
+    let has_own = |route: &str| sight.flags.routes.iter().any(|flag| flag.route.key() == route);
     for flag in sight.flags.routes.iter().filter(in_force) {
-        let target = name(&flag.route);
+        let target = flag.route.key();
         let is_meant = |route: &&String| match &flag.route {
             Target::Route(own) => own == *route,
             Target::Every => !has_own(route),
@@ -251,13 +251,6 @@ fn switch_message(sight: Sight<'_>, route: &str, file: &str) -> Option<Text> {
 fn flag_of<'f>(flags: &HashMap<&str, &'f Flag>, route: &str, now: Timestamp) -> Option<&'f Flag> {
     let flag = flags.get(route).or_else(|| flags.get("*"))?;
     flag.acts(now).then_some(*flag)
-}
-
-fn name(target: &Target) -> &str {
-    match target {
-        Target::Every => "*",
-        Target::Route(name) => name,
-    }
 }
 
 /// Returns an instant in whole seconds, which is what feeds can say.
