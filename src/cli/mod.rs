@@ -35,16 +35,13 @@ mod completions;
 mod man;
 mod schema;
 
-mod calendar;
 mod confirm;
 mod dry_run;
-pub mod edit;
 mod engine_failure;
 mod flag_file;
 mod place;
 mod planning;
 mod quick;
-mod refusal;
 mod remains;
 mod runtime;
 mod site;
@@ -53,7 +50,6 @@ mod unseen;
 mod admin;
 mod failure;
 mod streams;
-mod words;
 
 use std::ffi::OsString;
 use std::io;
@@ -64,6 +60,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use jiff::SignedDuration;
 
+use crate::control::edit::{calendar, refusal, text as edit, words};
 use crate::plan::config::MOST_REPLICAS;
 
 use confirm::{Confirmation, Goal};

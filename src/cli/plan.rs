@@ -1,12 +1,12 @@
 //! `backsoon plan`: writes a window into the flag file, and says what it will be.
 
-mod moment;
 mod planned;
 
 use clap::Args;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::control::edit::moment::{self, Moment};
 use crate::files::write::Emptied;
 use crate::plan::flags::{self, Flags};
 
@@ -19,7 +19,6 @@ use super::site::{Site, SiteArgs};
 use super::streams::Streams;
 use super::{WaitFor, dry_run, words};
 
-use moment::Moment;
 use planned::{Origin, Planned};
 
 /// The arguments of `plan`.

@@ -21,6 +21,8 @@ mod closure_counts;
 #[cfg(feature = "proxy")]
 pub(crate) mod controller;
 #[cfg(feature = "proxy")]
+pub(crate) mod edit;
+#[cfg(feature = "proxy")]
 mod findings;
 #[cfg(feature = "proxy")]
 mod finisher;

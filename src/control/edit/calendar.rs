@@ -9,7 +9,7 @@ use crate::plan::flags::{Odd, Oddity};
 use super::words;
 
 /// Formats an instant in a zone: `Sun 2026-12-06 02:00 CET (01:00 UTC)`.
-pub(super) fn moment(at: Timestamp, zone: &TimeZone) -> String {
+pub(crate) fn moment(at: Timestamp, zone: &TimeZone) -> String {
     let local = format!("{} {} {}", day(at, zone), time(at, zone), abbreviation(at, zone));
     if is_utc(at, zone) {
         return local;
@@ -18,7 +18,7 @@ pub(super) fn moment(at: Timestamp, zone: &TimeZone) -> String {
 }
 
 /// Formats a span in a zone: `Sun 2026-12-06 02:00-03:00 CET (01:00-02:00 UTC), 1 h`.
-pub(super) fn span(starts: Timestamp, ends: Timestamp, zone: &TimeZone) -> String {
+pub(crate) fn span(starts: Timestamp, ends: Timestamp, zone: &TimeZone) -> String {
     let length = words::span(starts, ends);
     let same_day = day(starts, zone) == day(ends, zone);
     let same_clock = abbreviation(starts, zone) == abbreviation(ends, zone);
@@ -35,23 +35,23 @@ pub(super) fn span(starts: Timestamp, ends: Timestamp, zone: &TimeZone) -> Strin
 }
 
 /// Formats the day of an instant in a zone: `Sun 2026-12-06`.
-pub(super) fn day(at: Timestamp, zone: &TimeZone) -> String {
+pub(crate) fn day(at: Timestamp, zone: &TimeZone) -> String {
     zone.to_datetime(at).strftime("%a %Y-%m-%d").to_string()
 }
 
 /// Formats the time of day of an instant in a zone, with seconds unless they are 0.
-pub(super) fn time(at: Timestamp, zone: &TimeZone) -> String {
+pub(crate) fn time(at: Timestamp, zone: &TimeZone) -> String {
     let format = if at.as_second().rem_euclid(60) == 0 { "%H:%M" } else { "%H:%M:%S" };
     zone.to_datetime(at).strftime(format).to_string()
 }
 
 /// Formats the abbreviation of a zone at an instant: `CET`, `+0530`, `UTC`.
-pub(super) fn abbreviation(at: Timestamp, zone: &TimeZone) -> String {
+pub(crate) fn abbreviation(at: Timestamp, zone: &TimeZone) -> String {
     zone.to_offset_info(at).abbreviation().to_owned()
 }
 
 /// Describes an odd night, after "it".
-pub(super) fn odd(odd: &Odd, starts: Timestamp, ends: Timestamp, zone: &TimeZone) -> String {
+pub(crate) fn odd(odd: &Odd, starts: Timestamp, ends: Timestamp, zone: &TimeZone) -> String {
     let (from, to) = (time(starts, zone), time(ends, zone));
     match odd.oddity {
         Oddity::Moved => {
@@ -65,7 +65,7 @@ pub(super) fn odd(odd: &Odd, starts: Timestamp, ends: Timestamp, zone: &TimeZone
 }
 
 /// Returns the name of a target as a person reads it.
-pub(super) fn target(target: &Target) -> &str {
+pub(crate) fn target(target: &Target) -> &str {
     match target {
         Target::Every => "every route",
         Target::Route(name) => name,

@@ -5,26 +5,26 @@ use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
-use crate::cli::words;
+use super::words;
 use crate::plan::instant;
 use crate::plan::problem::{did_you_mean, quoted};
 
 /// Instant that a person wrote.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::cli) struct Moment {
+pub(crate) struct Moment {
     /// Instant.
-    pub(in crate::cli) at: Timestamp,
+    pub(crate) at: Timestamp,
     /// Time zone by which it was written.
-    pub(in crate::cli) zone: TimeZone,
+    pub(crate) zone: TimeZone,
     /// Remark on how it was understood.
-    pub(in crate::cli) remark: Option<String>,
+    pub(crate) remark: Option<String>,
 }
 
 /// Parses a time that is to come.
 ///
 /// # Errors
 /// A message with the right form.
-pub(in crate::cli) fn parse(text: &str, now: Timestamp) -> Result<Moment, String> {
+pub(crate) fn parse(text: &str, now: Timestamp) -> Result<Moment, String> {
     let text = text.trim();
     if let Some(at) = instant::parse(text) {
         return Ok(Moment { at, zone: written_zone(text), remark: None });

@@ -10,7 +10,7 @@ use crate::plan::flags::{Lift, Pace};
 ///
 /// # Errors
 /// If `text` is not TOML, or has `[lifted]` in a form that cannot be edited.
-pub fn note_lifted(text: &str, routes: &[String], lift: Lift) -> Result<String, EditError> {
+pub(crate) fn note_lifted(text: &str, routes: &[String], lift: Lift) -> Result<String, EditError> {
     let at = shown(lift.at);
     let value = match lift.pace {
         Pace::Ramp => at,
@@ -24,7 +24,7 @@ pub fn note_lifted(text: &str, routes: &[String], lift: Lift) -> Result<String, 
 ///
 /// # Errors
 /// As [`note_lifted`].
-pub fn forget_lifted(text: &str, flagged: &[String], now: Timestamp) -> Result<String, EditError> {
+pub(crate) fn forget_lifted(text: &str, flagged: &[String], now: Timestamp) -> Result<String, EditError> {
     let doc = super::parse(text)?;
     let Some(table) = doc.get("lifted").and_then(Item::as_table_like) else { return Ok(text.to_owned()) };
     let is_over = |item: &Item| at(item).is_some_and(|at| now.duration_since(at) > KEPT);

@@ -23,14 +23,14 @@ use jiff::Timestamp;
 use toml_edit::{Document, Item, TableLike};
 
 use self::find::{FlagForm, InsertPoint};
-pub use self::lifted::{forget_lifted, note_lifted};
-pub use self::set::{TableRef, has_progress, set, steps_of};
-pub use self::windows::{NewSpan, NewWindow, add, leave_out, remove};
+pub(crate) use self::lifted::{forget_lifted, note_lifted};
+pub(crate) use self::set::{TableRef, has_progress, set};
+pub(crate) use self::windows::{NewSpan, NewWindow, add, leave_out, remove};
 use crate::plan::flags::{Mode, OnOverrun};
 
 /// Content of a flag.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Mode of the route.
     pub mode: Mode,
     /// Instant at which the flag lifts by itself.
@@ -45,14 +45,14 @@ pub struct Entry {
 
 impl Entry {
     /// Creates a flag with neither an end nor words.
-    pub const fn of(mode: Mode) -> Self {
+    pub(crate) const fn of(mode: Mode) -> Self {
         Self { mode, until: None, message: None, held_by: None, on_overrun: OnOverrun::Open }
     }
 }
 
 /// Flags that [`off`] removes.
 #[derive(Clone, Copy, Debug)]
-pub enum Selection<'a> {
+pub(crate) enum Selection<'a> {
     /// Flags of these routes; `*` is the flag of that name, not every flag.
     Routes(&'a [String]),
     /// Every flag.
@@ -61,7 +61,7 @@ pub enum Selection<'a> {
 
 /// Result of [`off`].
 #[derive(Clone, Debug, PartialEq)]
-pub struct Lifted {
+pub(crate) struct Lifted {
     /// Text without the flags.
     pub text: String,
     /// Routes whose flag was removed.
@@ -72,7 +72,7 @@ pub struct Lifted {
 
 /// Error that prevents an edit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EditError {
+pub(crate) enum EditError {
     /// The text is not TOML.
     Parse {
         /// Counted from 1.
@@ -130,7 +130,7 @@ impl std::error::Error for EditError {}
 ///
 /// # Errors
 /// If `text` is not TOML, or holds the flags in a form that cannot be edited.
-pub fn on(text: &str, routes: &[String], entry: &Entry) -> Result<String, EditError> {
+pub(crate) fn on(text: &str, routes: &[String], entry: &Entry) -> Result<String, EditError> {
     if let Some(at) = entry.until {
         at.to_string().parse::<toml_edit::Datetime>().map_err(|_| EditError::Until(at))?;
     }
@@ -145,7 +145,7 @@ pub fn on(text: &str, routes: &[String], entry: &Entry) -> Result<String, EditEr
 ///
 /// # Errors
 /// If `text` is not TOML, or holds the flags in a form that cannot be edited.
-pub fn off(text: &str, which: Selection<'_>) -> Result<Lifted, EditError> {
+pub(crate) fn off(text: &str, which: Selection<'_>) -> Result<Lifted, EditError> {
     let before = parse(text)?;
     let flagged: Vec<String> = find::routes(&before)?.map(names).unwrap_or_default();
     let asked = match which {
@@ -270,7 +270,7 @@ fn names(routes: &Item) -> Vec<String> {
 
 /// Returns the names in their order, each once.
 #[must_use]
-pub fn deduplicated(routes: &[String]) -> Vec<String> {
+pub(crate) fn deduplicated(routes: &[String]) -> Vec<String> {
     let mut seen = Vec::<String>::new();
     for route in routes {
         if !seen.contains(route) {

@@ -8,10 +8,10 @@ use crate::files::author::Author;
 use crate::plan::flags::Mode;
 use crate::plan::instant;
 use crate::plan::words;
-pub(super) use crate::plan::words::{harmless, instant, latency};
+pub(crate) use crate::plan::words::{harmless, instant, latency};
 
 /// Returns the predicate for a route in a mode, as in "web is offline".
-pub(super) fn being(mode: Mode) -> &'static str {
+pub(crate) fn being(mode: Mode) -> &'static str {
     match mode {
         Mode::Offline => "offline",
         Mode::ReadOnly => "read-only",
@@ -20,7 +20,7 @@ pub(super) fn being(mode: Mode) -> &'static str {
 }
 
 /// Formats the author of an edit: `by anna at edge-1: on web`, or `in a file of anna`.
-pub(super) fn author(by: &Author) -> String {
+pub(crate) fn author(by: &Author) -> String {
     match by {
         Author::Command { user, host, command } => {
             format!("by {} at {}: {}", harmless(user), harmless(host), harmless(command))
@@ -31,17 +31,17 @@ pub(super) fn author(by: &Author) -> String {
 }
 
 /// Joins words: `web`, `web and api`, `web, api and hooks`.
-pub(super) fn list<S: AsRef<str>>(words: &[S]) -> String {
+pub(crate) fn list<S: AsRef<str>>(words: &[S]) -> String {
     words::list(words, "and")
 }
 
 /// Formats a count: `1 error`, `2 errors`.
-pub(super) fn count(number: usize, noun: &str) -> String {
+pub(crate) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Formats a span in its two greatest units, rounded to the lesser: `45 s`, `30 min`, `1 h 5 min`, `2 d 3 h`.
-pub(super) fn span(from: Timestamp, to: Timestamp) -> String {
+pub(crate) fn span(from: Timestamp, to: Timestamp) -> String {
     let seconds = to.duration_since(from).unsigned_abs();
     let seconds = seconds.as_secs() + u64::from(seconds.subsec_millis() >= 500);
     let (minutes, hours, days) = ((seconds + 30) / 60, (seconds + 30) / 3600, (seconds + 1800) / 86400);
@@ -59,12 +59,12 @@ pub(super) fn span(from: Timestamp, to: Timestamp) -> String {
 }
 
 /// Cuts an instant to whole seconds, because people read it.
-pub(super) fn whole_seconds(at: Timestamp) -> Timestamp {
+pub(crate) fn whole_seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 /// Returns the last instant that can be written, in whole seconds.
-pub(super) fn last_instant() -> Timestamp {
+pub(crate) fn last_instant() -> Timestamp {
     whole_seconds(Timestamp::MAX)
 }
 
@@ -72,7 +72,7 @@ pub(super) fn last_instant() -> Timestamp {
 ///
 /// # Errors
 /// A message with the right form.
-pub(super) fn parse_span(text: &str) -> Result<SignedDuration, String> {
+pub(crate) fn parse_span(text: &str) -> Result<SignedDuration, String> {
     let text = text.trim();
     if let Ok(number) = text.parse::<u64>() {
         return Err(format!("add a unit: `{number}m` for minutes, `{number}h` for hours"));
@@ -103,7 +103,7 @@ fn unit(span: &jiff::Span) -> Unit {
 ///
 /// # Errors
 /// A message with the right form.
-pub(super) fn parse_instant(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn parse_instant(text: &str) -> Result<Timestamp, String> {
     let text = text.trim();
     if let Some(instant) = instant::parse(text) {
         return Ok(instant);

@@ -9,7 +9,7 @@ use crate::plan::flags::{self, Flags, Mode, Past};
 
 /// Window to be written.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NewWindow {
+pub(crate) struct NewWindow {
     /// Id, which no other window of the file has.
     pub id: String,
     /// Heading of the page.
@@ -28,7 +28,7 @@ pub struct NewWindow {
 
 /// Span of a window to be written.
 #[derive(Clone, Debug, PartialEq)]
-pub enum NewSpan {
+pub(crate) enum NewSpan {
     /// From an instant to another.
     Once(Timestamp, Timestamp),
     /// Rule of `every`.
@@ -39,7 +39,7 @@ pub enum NewSpan {
 ///
 /// # Errors
 /// If `text` is not TOML, or has its windows in an array that is written as a value.
-pub fn add(text: &str, window: &NewWindow) -> Result<String, EditError> {
+pub(crate) fn add(text: &str, window: &NewWindow) -> Result<String, EditError> {
     let doc = parse(text)?;
     if let Some(item @ (Item::Value(_) | Item::Table(_))) = doc.get("windows") {
         return Err(form(text, find::span(item).start, "windows"));
@@ -83,7 +83,7 @@ fn lines(window: &NewWindow) -> Vec<String> {
 ///
 /// # Errors
 /// If `text` is not TOML, has no such window, or has it in a form from which it cannot be cut in one piece.
-pub fn remove(text: &str, id: &str) -> Result<String, EditError> {
+pub(crate) fn remove(text: &str, id: &str) -> Result<String, EditError> {
     let doc = parse(text)?;
     let windows = match doc.get("windows") {
         Some(Item::ArrayOfTables(windows)) => windows,
@@ -131,7 +131,7 @@ fn is_without(before: &str, after: &str, id: &str) -> bool {
 ///
 /// # Errors
 /// Returns the reason for which the text stays as it was.
-pub fn leave_out(text: &str, id: &str, day: Date) -> Result<String, EditError> {
+pub(crate) fn leave_out(text: &str, id: &str, day: Date) -> Result<String, EditError> {
     let doc = parse(text)?;
     let value = match excepted(text, &doc, id)? {
         None => format!("[{day}]"),

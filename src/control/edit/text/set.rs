@@ -8,7 +8,7 @@ use super::{Change, EditError, apply_repeatedly, find, form, splice};
 
 /// Table whose keys are set.
 #[derive(Clone, Copy, Debug)]
-pub enum TableRef<'a> {
+pub(crate) enum TableRef<'a> {
     /// A top-level table such as `[forced]`.
     TopLevel(&'a str),
     /// A window, by its id.
@@ -23,7 +23,7 @@ pub enum TableRef<'a> {
 ///
 /// # Errors
 /// If `text` is not TOML, if the window or step is missing, or if its form cannot be edited.
-pub fn set(text: &str, target: TableRef<'_>, keys: &[(&str, Option<String>)]) -> Result<String, EditError> {
+pub(crate) fn set(text: &str, target: TableRef<'_>, keys: &[(&str, Option<String>)]) -> Result<String, EditError> {
     let mut text = text.to_owned();
     for (key, value) in keys {
         let name = (*key).to_owned();
@@ -32,20 +32,11 @@ pub fn set(text: &str, target: TableRef<'_>, keys: &[(&str, Option<String>)]) ->
     Ok(text)
 }
 
-/// Returns the number of steps of a window.
-///
-/// # Errors
-/// As [`set`].
-pub fn steps_of(text: &str, id: &str) -> Result<usize, EditError> {
-    let doc = super::parse(text)?;
-    Ok(steps(window(&doc, id)?).len())
-}
-
 /// Returns true if a step of a window, counted from 0, has a progress.
 ///
 /// # Errors
 /// As [`set`].
-pub fn has_progress(text: &str, id: &str, index: usize) -> Result<bool, EditError> {
+pub(crate) fn has_progress(text: &str, id: &str, index: usize) -> Result<bool, EditError> {
     let doc = super::parse(text)?;
     Ok(nth_step(&doc, id, index)?.contains_key("progress"))
 }

@@ -12,7 +12,7 @@ use super::{calendar, words};
 
 /// Reason why nothing was planned.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// The start is not in the future.
     PastStart(Timestamp, TimeZone),
     /// The rule has no occurrence to come.
@@ -43,7 +43,7 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// Returns the advice.
-    pub(super) fn help(&self) -> String {
+    pub(crate) fn help(&self) -> String {
         match self {
             Self::PastStart(..) => "name a time to come; `backsoon on ROUTE --for 1h` closes a route now".to_owned(),
             Self::NeverComes(_) => "take `UNTIL`, `COUNT` or a first day in the future".to_owned(),
@@ -104,7 +104,7 @@ impl fmt::Display for Refusal {
 }
 
 /// Quotes an id for a shell, if it needs that.
-pub(super) fn shell(id: &str) -> String {
+pub(crate) fn shell(id: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
     if id.chars().all(plain) && !id.starts_with('-') {
         id.to_owned()
