@@ -11,6 +11,7 @@ use http::Uri;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::control::certs;
+use crate::control::edit::windows;
 use crate::control::state::StateDir;
 use crate::files::source;
 use crate::files::write::Emptied;
@@ -23,9 +24,8 @@ use crate::plan::snapshot::{LONG, Source};
 
 use super::confirm::Wish;
 use super::edit::{self, TableRef};
-use super::failure::{Failure, Force};
+use super::failure::{EditFailure, Failure, Force};
 use super::flag_file::FlagFile;
-use super::planning;
 use super::remains::Asked;
 use super::site::{Site, SiteArgs};
 use super::streams::Streams;
@@ -112,7 +112,7 @@ pub(super) fn run(args: &Bypass, streams: &mut Streams) -> Result<u8, Failure> {
     let scope = scope(args, name, &file, &flags, now)?;
     // Whole seconds, because people read the end.
     let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
-    let expires = whole.checked_add(args.span).map_err(|_| Failure::Past)?;
+    let expires = whole.checked_add(args.span).map_err(|_| Failure::Edit(EditFailure::Past))?;
     let token = Token {
         issued: millis(scope.issued),
         expires: millis(expires),
@@ -180,7 +180,9 @@ fn revoke(args: &Bypass, name: &str, file: &FlagFile, streams: &mut Streams) -> 
 fn route_of<'c>(config: &'c Config, name: &str) -> Result<&'c Arc<RouteConfig>, Failure> {
     let known = || config.routes.iter().map(|route| route.name.clone()).collect();
     let route = config.routes.iter().find(|route| route.name == name);
-    route.ok_or_else(|| Failure::NoRoute { name: name.to_owned(), known: known(), force: Force::Impossible })
+    route.ok_or_else(|| {
+        Failure::Edit(EditFailure::NoRoute { name: name.to_owned(), known: known(), force: Force::Impossible })
+    })
 }
 
 fn key(route: &RouteConfig) -> Result<Key, Failure> {
@@ -237,7 +239,7 @@ fn named_window(id: &str, flags: &Flags, now: Timestamp) -> Result<Option<(Times
     if id == "flag" && flags.window(id).is_none() {
         return Ok(None);
     }
-    let window = planning::window(flags, id)?;
+    let window = windows::window(flags, id)?;
     if window.in_force(now).is_some() {
         return Ok(None);
     }

@@ -6,12 +6,11 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::control::edit::windows;
 use crate::files::write::Emptied;
-use crate::plan::flags::{When, Window};
 
-use super::failure::Failure;
+use super::failure::{EditFailure, Failure};
 use super::planning;
-use super::refusal::Refusal;
 use super::site::{Site, SiteArgs};
 use super::streams::Streams;
 use super::{WaitFor, calendar, dry_run, edit};
@@ -57,9 +56,10 @@ Exit codes:
 pub(super) fn run(args: &CancelArgs, streams: &mut Streams) -> Result<u8, Failure> {
     let site = Site::to_edit(&args.site, &args.wait, streams)?;
     let flags = site.flags()?;
-    let window = planning::window(&flags, &args.window)?;
+    let window = windows::window(&flags, &args.window)?;
     let now = Timestamp::now();
-    refuse(window, args.series, now).map_or(Ok(()), |refusal| Err(Failure::Refused(refusal)))?;
+    windows::kept(window, args.series, now)
+        .map_or(Ok(()), |refusal| Err(Failure::Edit(EditFailure::Refused(refusal))))?;
     let edit = |text: &str| edit::remove(text, &args.window).map(|text| (text, ()));
     if args.wait.dry_run {
         return dry_run::show(&site, Emptied::Refused, edit, streams);
@@ -75,16 +75,4 @@ pub(super) fn run(args: &CancelArgs, streams: &mut Streams) -> Result<u8, Failur
     let all = if window.recurs() { " and all that would follow" } else { "" };
     writeln!(streams.out, "window {} is cancelled{}{all}", args.window, next.unwrap_or_default())?;
     planning::finish(&site, edited.text, &args.wait, planning::WORDS, streams)
-}
-
-/// Returns the reason why a window is not to be removed.
-fn refuse(window: &Window, series: bool, now: Timestamp) -> Option<Refusal> {
-    let id = window.id.clone();
-    if window.in_force(now).is_some() {
-        return Some(Refusal::On(id));
-    }
-    match &window.when {
-        When::Once { .. } => planning::over(window, now).map(|at| Refusal::Over(id, at)),
-        When::Every(every) => (!series).then(|| Refusal::ComesAgain(id, every.to_string())),
-    }
 }

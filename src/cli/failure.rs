@@ -4,20 +4,21 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::plan::problem::{Problem, did_you_mean, quoted};
+use crate::control::edit::engine_failure::EngineFailure;
+use crate::control::edit::failure::{no_window_help, one_of};
+use crate::control::fleet::FleetError;
+use crate::files::write::WriteError;
+use crate::plan::problem::{Problem, quoted};
 
 use super::admin::{self, Endpoint};
-use super::edit::EditError;
-use super::engine_failure::EngineFailure;
-use super::refusal::Refusal;
 use super::streams::{ERROR, Streams, styled};
 use super::subscriber_error::SubscriberError;
 use super::{exit, words};
-use crate::files::source::ReadError;
-use crate::files::write::WriteError;
+
+pub(super) use crate::control::edit::failure::{EditFailure, Force, chain, summary};
 
 /// Failure of a command.
 #[derive(Debug)]
@@ -26,38 +27,24 @@ pub(super) enum Failure {
     Problems(Vec<Problem>),
     /// The config has problems, and nothing else tells which flag file is meant.
     NoSite(Vec<Problem>),
+    /// The flag file was not edited, or could not be read to be edited.
+    Edit(EditFailure),
     /// An admin listener cannot be asked, and only it could tell which flag file is meant.
     Unreachable { endpoint: Endpoint, source: admin::Error },
     /// A proxy that was named does not try its checks. Those that answer are shown.
     Silent { endpoint: Endpoint, source: admin::Error },
-    /// The flag file had errors before the edit. Nothing was written.
-    WrongBefore { file: PathBuf, problems: Vec<Problem> },
-    /// The flag file would have errors after the edit. Nothing was written.
-    WrongAfter { file: PathBuf, problems: Vec<Problem> },
-    /// The flag file cannot be edited.
-    Edit { file: PathBuf, source: EditError },
-    /// The flag file cannot be read or replaced.
-    Write(WriteError),
     /// A page cannot be written.
     Page(WriteError),
     /// A file of the demo cannot be written.
     Demo(WriteError),
     /// The config does not have this listener.
     NoListener { name: String, known: Vec<String> },
-    /// The config does not have this route.
-    NoRoute { name: String, known: Vec<String>, force: Force },
     /// The page is not offered in this language.
     NoLanguage { tag: String, known: Vec<String> },
-    /// The flag file does not have this window.
-    NoWindow { id: String, known: Vec<String> },
     /// Nothing tells of this window: neither the history nor the flag file, if that can be read.
     Untold { id: String, known: Vec<String>, flag_file: FlagFileSeen },
     /// The window is over.
     WindowOver { id: String },
-    /// The window has no such step.
-    NoStep { id: String, step: String, known: Vec<String> },
-    /// The step follows the proxy's own state (`auto`).
-    MovesByItself { step: usize, auto: &'static str },
     /// The route has no secret to sign with.
     NoSecret { route: String },
     /// No link has this name.
@@ -68,12 +55,8 @@ pub(super) enum Failure {
     NotHttps { route: String },
     /// The config does not tell at which URL a browser reaches the route.
     NoUrl { route: String },
-    /// The window, or the clock, does not allow what was asked for. Nothing was written.
-    Refused(Refusal),
     /// The route has no checks, or no route has; its name.
     NoChecks(Option<String>),
-    /// The end is not in the future.
-    Past,
     /// The config has no admin listener.
     NoAdmin(PathBuf),
     /// More or fewer admin listeners than can be asked, or are wanted. Nothing was written.
@@ -96,23 +79,12 @@ pub(super) enum Failure {
     NotTheDemos(PathBuf),
     /// A file cannot be read, written or made.
     File { verb: &'static str, path: PathBuf, source: io::Error },
-    /// The text of the flags, which an engine keeps, cannot be read or edited.
-    Engine(EngineFailure),
     /// `backsoon subscribers` has failed.
     Subscribers(SubscriberError),
     /// The system refused a basic resource.
     Internal(io::Error),
     /// The output cannot be written.
     Output(io::Error),
-}
-
-/// Ability of a command to accept routes that the config does not have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Force {
-    /// Accepted with `--force`.
-    Possible,
-    /// Never accepted.
-    Impossible,
 }
 
 /// Part of the flag file in a look for a window.
@@ -135,48 +107,27 @@ impl FlagFileSeen {
 }
 
 impl Failure {
-    /// Returns the failure of a file that cannot be read.
-    pub(super) fn unreadable(file: &Path, error: ReadError) -> Self {
-        Self::Problems(vec![Problem::in_file(file, error)])
-    }
-
     /// Returns the exit code.
     pub(super) fn code(&self) -> u8 {
         match self {
             Self::Problems(_)
             | Self::NoSite(_)
-            | Self::WrongBefore { .. }
-            | Self::WrongAfter { .. }
-            | Self::Edit { .. }
             | Self::NoListener { .. }
-            | Self::NoRoute { .. }
-            | Self::NoWindow { .. }
             | Self::Untold { .. }
             | Self::WindowOver { .. }
             | Self::NoLanguage { .. }
-            | Self::NoStep { .. }
-            | Self::MovesByItself { .. }
             | Self::NoSecret { .. }
             | Self::NoUrl { .. }
-            | Self::Refused(_)
             | Self::NotHttps { .. }
             | Self::NoChecks(_)
             | Self::NoLink { .. }
             | Self::OtherLink { .. }
-            | Self::Past
             | Self::NoAdmin(_)
             | Self::NotTheDemos(_) => exit::USAGE,
             Self::Number(error) => error.code(),
             Self::Rejected { .. } => exit::REFUSED,
-            Self::Write(error) | Self::Page(error) | Self::Demo(error) => match error {
-                WriteError::Io { .. } | WriteError::Locked(_) | WriteError::Busy(..) | WriteError::Contended(_) => {
-                    exit::IO
-                }
-                WriteError::NotAFile(_)
-                | WriteError::NoTarget(_)
-                | WriteError::NotText(_)
-                | WriteError::TooLarge(_) => exit::USAGE,
-            },
+            Self::Edit(error) => edit_code(error),
+            Self::Page(error) | Self::Demo(error) => write_code(error),
             Self::NotConfirmed { .. } | Self::Unreachable { .. } | Self::Silent { .. } | Self::Port { .. } => {
                 exit::UNAVAILABLE
             }
@@ -185,7 +136,6 @@ impl Failure {
             Self::NotDrained { .. } => exit::NOT_DRAINED,
             Self::NotOpen { .. } => exit::NOT_OPEN,
             Self::File { .. } | Self::Output(_) => exit::IO,
-            Self::Engine(error) => error.code(),
             Self::Subscribers(error) => error.code(),
             Self::Internal(_) => exit::INTERNAL,
         }
@@ -198,8 +148,8 @@ impl Failure {
             writeln!(streams.err, "{}", summary(problems))?;
             return self.help().map_or(Ok(()), |help| writeln!(streams.err, "  = help: {help}"));
         }
-        if let Self::WrongBefore { problems, .. } | Self::WrongAfter { problems, .. } = self {
-            streams.problems(problems)?;
+        if let Self::Edit(failure) = self {
+            streams.problems(failure.problems())?;
         }
         write!(streams.err, "{} {self}", styled(ERROR, "error:"))?;
         let mut source = self.source();
@@ -218,21 +168,10 @@ impl Failure {
             }
             Self::Unreachable { .. } => "nothing was written; name the flag file with `--flags FILE`".to_owned(),
             Self::Silent { .. } => "start that proxy, or leave it out by naming the others with `--admin`".to_owned(),
-            Self::Write(WriteError::Locked(_) | WriteError::Busy(..) | WriteError::Contended(_)) => {
-                "nothing was written; try again".to_owned()
-            }
-            Self::WrongBefore { .. } => "correct it by hand first; what is live stays live meanwhile".to_owned(),
             Self::NoListener { known, .. } => one_of("listeners", known),
-            Self::NoRoute { name, known, force } => no_route_help(name, known, *force),
             Self::NoLanguage { known, .. } => one_of("languages", known),
-            Self::NoWindow { known, .. } if known.is_empty() => "the flag file has no window".to_owned(),
             Self::Untold { known, .. } if known.is_empty() => "there is no other window either".to_owned(),
-            Self::NoWindow { id, known } | Self::Untold { id, known, .. } => {
-                match did_you_mean(id, known.iter().map(String::as_str)) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => one_of("windows", known),
-                }
-            }
+            Self::Untold { id, known, .. } => no_window_help(id, known),
             Self::NoLink { name, known } => no_link_help(name, known),
             Self::OtherLink { name, .. } => {
                 format!("choose another name, or revoke that one: `backsoon bypass --revoke {name}`")
@@ -241,21 +180,13 @@ impl Failure {
                 "write the URL with `https:`, or allow plain HTTP for the route: `cookie_secure = false`".to_owned()
             }
             Self::WindowOver { .. } => "name one that is still to begin, or leave `--window` out".to_owned(),
-            Self::NoStep { known, .. } if known.is_empty() => "add one under a `[[windows.steps]]` line".to_owned(),
-            Self::NoStep { step, known, .. } => match did_you_mean(step, known.iter().map(String::as_str)) {
-                Some(near) => format!("did you mean {}?", quoted(near)),
-                None => one_of("steps", known),
-            },
-            Self::MovesByItself { .. } => "remove its `auto` to move it by hand".to_owned(),
             Self::NoSecret { route } => format!(
                 "make one, `openssl rand -hex 32 > key && chmod 600 key`, and name it in the config:\n\
                  [routes.{}]\nbypass = {{ secret_file = \"key\" }}",
                 if route.contains('.') { format!("\"{route}\"") } else { route.clone() }
             ),
             Self::NoUrl { .. } => "name it: `--url https://www.example.com/`".to_owned(),
-            Self::Refused(refusal) => refusal.help(),
             Self::NoChecks(_) => "write some into the config: `verify = [{ get = \"/healthz\" }]`".to_owned(),
-            Self::Past => "leave `--until` out, or name an instant that is still to come".to_owned(),
             Self::NoAdmin(_) => "add `[admin]` with `address = \"127.0.0.1:9901\"`, or name the address".to_owned(),
             Self::Number(error) => error.help().to_owned(),
             Self::NotConfirmed { .. } => "the flag file is written; is the proxy running?".to_owned(),
@@ -270,27 +201,15 @@ impl Failure {
             Self::Rejected { .. } => "the flag file is written, and what was live before stays live".to_owned(),
             Self::Port { option, .. } => format!("stop what listens there, or choose another port with `{option}`"),
             Self::NotTheDemos(_) => "choose another directory with `--dir`".to_owned(),
-            Self::Engine(error) => return error.help(),
+            Self::Edit(error) => return error.help(),
             Self::Subscribers(error) => return error.help(),
             Self::Problems(_)
-            | Self::WrongAfter { .. }
-            | Self::Edit { .. }
-            | Self::Write(_)
             | Self::Page(_)
             | Self::Demo(_)
             | Self::File { .. }
             | Self::Internal(_)
             | Self::Output(_) => return None,
         })
-    }
-}
-
-fn no_route_help(name: &str, known: &[String], force: Force) -> String {
-    let near = did_you_mean(name, known.iter().map(String::as_str));
-    let near = near.map_or_else(|| one_of("routes", known), |near| format!("did you mean `{near}`?"));
-    match force {
-        Force::Possible => format!("{near} (for a proxy that shares the file: --force)"),
-        Force::Impossible => near,
     }
 }
 
@@ -304,37 +223,40 @@ fn no_link_help(name: &str, known: &[String]) -> String {
     }
 }
 
-/// Formats an error with its causes.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
-}
-
-/// Returns the names that would have been right: "its routes are `api` and `web`".
-fn one_of(what: &str, known: &[String]) -> String {
-    let shown = known.iter().take(MOST_LISTED).map(|name| quoted(name));
-    match known.len().saturating_sub(MOST_LISTED) {
-        0 => format!("its {what} are {}", words::list(&shown.collect::<Vec<_>>())),
-        more => format!("its {what} are {} and {more} more", shown.collect::<Vec<_>>().join(", ")),
-    }
-}
-
 /// Tells why a link over plain HTTP would not work.
 fn https_alone(route: &str) -> String {
     format!("browsers keep the cookie of the route {} over HTTPS alone", quoted(route))
 }
 
-/// Counts problems, such as `2 errors, 1 warning`.
-pub(super) fn summary(problems: &[Problem]) -> String {
-    let errors = problems.iter().filter(|problem| problem.is_error()).count();
-    match problems.len() - errors {
-        0 => words::count(errors, "error"),
-        warnings => format!("{}, {}", words::count(errors, "error"), words::count(warnings, "warning")),
+/// Returns the exit code of an edit that was not made.
+fn edit_code(failure: &EditFailure) -> u8 {
+    match failure {
+        EditFailure::Problems(_)
+        | EditFailure::WrongBefore { .. }
+        | EditFailure::WrongAfter { .. }
+        | EditFailure::Text { .. }
+        | EditFailure::NoRoute { .. }
+        | EditFailure::NoWindow { .. }
+        | EditFailure::NoStep { .. }
+        | EditFailure::MovesByItself { .. }
+        | EditFailure::Refused(_)
+        | EditFailure::Past => exit::USAGE,
+        EditFailure::Write(error) => write_code(error),
+        EditFailure::Engine(EngineFailure::Engine { source, .. }) => match source {
+            FleetError::ReadOnly(_) => exit::USAGE,
+            FleetError::Unreached(_) | FleetError::Wrong(_) => exit::UNAVAILABLE,
+        },
+        EditFailure::Engine(EngineFailure::Outrun { .. }) => exit::TEMPFAIL,
+    }
+}
+
+/// Returns the exit code of a file that was not written.
+fn write_code(error: &WriteError) -> u8 {
+    match error {
+        WriteError::Io { .. } | WriteError::Locked(_) | WriteError::Busy(..) | WriteError::Contended(_) => exit::IO,
+        WriteError::NotAFile(_) | WriteError::NoTarget(_) | WriteError::NotText(_) | WriteError::TooLarge(_) => {
+            exit::USAGE
+        }
     }
 }
 
@@ -366,34 +288,20 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Problems(problems) | Self::NoSite(problems) => f.write_str(&summary(problems)),
-            Self::WrongBefore { file, .. } => {
-                write!(f, "`{}` has errors already, so it was not edited", file.display())
-            }
-            Self::WrongAfter { file, .. } => {
-                write!(f, "`{}` would have errors then, so it was not edited", file.display())
-            }
-            Self::Edit { file, .. } => write!(f, "`{}` was not edited", file.display()),
-            Self::Write(_) => f.write_str("the flag file was not changed"),
             Self::Page(_) => f.write_str("the page was not written"),
             Self::Demo(_) => f.write_str("the demo cannot write its files"),
             Self::NoListener { name, .. } => write!(f, "the config has no listener {}", quoted(name)),
-            Self::NoRoute { name, .. } => write!(f, "the config has no route {}", quoted(name)),
             Self::NoLanguage { tag, .. } => write!(f, "the page is not offered in {}", quoted(tag)),
-            Self::NoWindow { id, .. } => write!(f, "the flag file has no window {}", quoted(id)),
             Self::Untold { id, flag_file, .. } => f.write_str(&flag_file.untold(id)),
             Self::WindowOver { id } => write!(f, "window {} is over", quoted(id)),
-            Self::NoStep { id, step, .. } => write!(f, "window {} has no step {}", quoted(id), quoted(step)),
-            Self::MovesByItself { step, auto } => write!(f, "step {step} moves by itself (`auto = \"{auto}\"`)"),
             Self::NoSecret { route } => write!(f, "the route {} has no secret to sign a link with", quoted(route)),
             Self::NoLink { name, .. } if name.is_empty() => write!(f, "it is not said what to revoke"),
             Self::NoLink { name, .. } => write!(f, "the flag file has no link {}", quoted(name)),
             Self::OtherLink { name, route } => f.write_str(&other_link(name, route)),
             Self::NotHttps { route } => f.write_str(&https_alone(route)),
             Self::NoUrl { route } => f.write_str(&no_url(route)),
-            Self::Refused(refusal) => refusal.fmt(f),
             Self::NoChecks(Some(route)) => write!(f, "the route {} has no checks", quoted(route)),
             Self::NoChecks(None) => f.write_str("no route has checks"),
-            Self::Past => f.write_str("the end is in the past"),
             Self::NoAdmin(config) => write!(f, "`{}` has no admin listener to ask", config.display()),
             Self::Number(error) => error.fmt(f),
             Self::NotConfirmed { endpoint, .. } => write!(f, "{endpoint} did not confirm it"),
@@ -421,7 +329,7 @@ impl fmt::Display for Failure {
             Self::Port { port, .. } => write!(f, "port {port} cannot be listened on"),
             Self::NotTheDemos(path) => write!(f, "`{}` is not one that the demo wrote, so it stays", path.display()),
             Self::File { verb, path, .. } => write!(f, "cannot {verb} `{}`", path.display()),
-            Self::Engine(error) => error.fmt(f),
+            Self::Edit(error) => error.fmt(f),
             Self::Subscribers(error) => error.fmt(f),
             Self::Internal(_) => f.write_str("cannot start"),
             Self::Output(_) => f.write_str("cannot write"),
@@ -432,10 +340,9 @@ impl fmt::Display for Failure {
 impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Edit { source, .. } => Some(source),
-            Self::Engine(error) => error.source(),
+            Self::Edit(error) => error.source(),
             Self::Subscribers(error) => error.source(),
-            Self::Write(source) | Self::Page(source) | Self::Demo(source) => Some(source),
+            Self::Page(source) | Self::Demo(source) => Some(source),
             Self::NotConfirmed { source, .. } | Self::Unreachable { source, .. } | Self::Silent { source, .. } => {
                 Some(source)
             }
@@ -444,24 +351,16 @@ impl Error for Failure {
             }
             Self::Problems(_)
             | Self::NoSite(_)
-            | Self::WrongBefore { .. }
-            | Self::WrongAfter { .. }
             | Self::NoListener { .. }
-            | Self::NoRoute { .. }
-            | Self::NoWindow { .. }
             | Self::Untold { .. }
             | Self::WindowOver { .. }
             | Self::NoLanguage { .. }
-            | Self::NoStep { .. }
-            | Self::MovesByItself { .. }
             | Self::NoSecret { .. }
             | Self::NoUrl { .. }
-            | Self::Refused(_)
             | Self::NotHttps { .. }
             | Self::NoChecks(_)
             | Self::NoLink { .. }
             | Self::OtherLink { .. }
-            | Self::Past
             | Self::NoAdmin(_)
             | Self::Number(_)
             | Self::Rejected { .. }
@@ -470,6 +369,15 @@ impl Error for Failure {
             | Self::NotDrained { .. }
             | Self::NotOpen { .. }
             | Self::NotTheDemos(_) => None,
+        }
+    }
+}
+
+impl From<EditFailure> for Failure {
+    fn from(failure: EditFailure) -> Self {
+        match failure {
+            EditFailure::Problems(problems) => Self::Problems(problems),
+            failure => Self::Edit(failure),
         }
     }
 }
@@ -486,6 +394,3 @@ impl From<io::Error> for Failure {
         Self::Output(error)
     }
 }
-
-/// Most names that an advice lists.
-const MOST_LISTED: usize = 16;

@@ -37,9 +37,7 @@ mod schema;
 
 mod confirm;
 mod dry_run;
-mod engine_failure;
 mod flag_file;
-mod place;
 mod planning;
 mod quick;
 mod remains;
@@ -60,7 +58,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use jiff::SignedDuration;
 
-use crate::control::edit::{calendar, refusal, text as edit, words};
+use crate::control::edit::{calendar, place, refusal, text as edit, words};
 use crate::plan::config::MOST_REPLICAS;
 
 use confirm::{Confirmation, Goal};

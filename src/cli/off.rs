@@ -5,14 +5,15 @@ use std::io::Write as _;
 use clap::Args;
 use jiff::Timestamp;
 
+use crate::control::edit::routes::Lifting;
+use crate::control::edit::windows;
 use crate::files::write::Emptied;
 use crate::plan::flags::{Lift, Pace};
 
 use super::confirm::{Goal, Wish};
-use super::edit::{self, EditError, Lifted, Selection, TableRef};
+use super::edit::{self, Lifted, Selection, TableRef};
 use super::failure::Failure;
 use super::flag_file::Edited;
-use super::planning;
 use super::remains::{self, Asked};
 use super::site::{Site, SiteArgs};
 use super::streams::Streams;
@@ -89,8 +90,7 @@ fn lift(args: &Off, site: &Site, streams: &mut Streams) -> Result<u8, Failure> {
         if all_known(&lifted).is_err() {
             return Ok((text.to_owned(), lifted));
         }
-        let new = with_lifted(&lifted, args, now)?;
-        let new = if args.force { with_forced(&new, &args.routes, now)? } else { new };
+        let new = Lifting { which, pace: pace(args), force: args.force, at: now }.apply(&lifted)?;
         Ok((new, lifted))
     };
     let emptied = if args.all { Emptied::Taken } else { Emptied::Refused };
@@ -142,7 +142,7 @@ fn report<T>(
 fn end_window(id: &str, args: &Off, site: &Site, streams: &mut Streams) -> Result<u8, Failure> {
     let flags = site.flags()?;
     let now = Timestamp::now();
-    let window = planning::window(&flags, id)?;
+    let window = windows::window(&flags, id)?;
     let asked = window.routes.iter().map(|(target, _)| target.key().to_owned());
     let asked = Asked(asked.collect());
     let Some(span) = window.in_force(now) else {
@@ -156,8 +156,7 @@ fn end_window(id: &str, args: &Off, site: &Site, streams: &mut Streams) -> Resul
     let keys = [("ended", Some(ended.to_string()))];
     let edit = |text: &str| {
         let text = edit::set(text, TableRef::Window(id), &keys)?;
-        let pace = if args.now { Pace::AtOnce } else { Pace::Ramp };
-        Ok((edit::note_lifted(&text, &asked.0, Lift { at: now, pace })?, ()))
+        Ok((edit::note_lifted(&text, &asked.0, Lift { at: now, pace: pace(args) })?, ()))
     };
     if args.wait.dry_run {
         return dry_run::show(site, Emptied::Refused, edit, streams);
@@ -167,25 +166,8 @@ fn end_window(id: &str, args: &Off, site: &Site, streams: &mut Streams) -> Resul
     report(site, edited, &asked, &args.wait, streams)
 }
 
-/// Records in the text when the routes were lifted, and how their clients come back.
-fn with_lifted(lifted: &Lifted, args: &Off, now: Timestamp) -> Result<String, EditError> {
-    let routes = match (args.now, args.all) {
-        // A route that is coming back already has no flag.
-        (true, true) => vec!["*".to_owned()],
-        (true, false) => edit::deduplicated(&args.routes),
-        (false, _) => lifted.removed.clone(),
-    };
-    let pace = if args.now { Pace::AtOnce } else { Pace::Ramp };
-    if routes.is_empty() {
-        return edit::forget_lifted(&lifted.text, &[], now);
-    }
-    edit::note_lifted(&lifted.text, &routes, Lift { at: now, pace })
-}
-
-/// Records in the text that an operator opens routes regardless of checks and guards.
-fn with_forced(text: &str, routes: &[String], now: Timestamp) -> Result<String, EditError> {
-    let keys: Vec<_> = routes.iter().map(|route| (route.as_str(), Some(now.to_string()))).collect();
-    edit::set(text, TableRef::TopLevel("forced"), &keys)
+fn pace(args: &Off) -> Pace {
+    if args.now { Pace::AtOnce } else { Pace::Ramp }
 }
 
 /// Returns the line for a file that was empty or not there, and that has no flags from now on.

@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::{ArgGroup, Args, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::control::edit::routes;
 use crate::files::write::Emptied;
 use crate::plan::flags::Mode;
 
@@ -103,10 +104,7 @@ pub(super) fn run(args: &On, streams: &mut Streams) -> Result<u8, Failure> {
     let now = whole_seconds(Timestamp::now());
     let entry = entry(args, now)?;
     site.check_wait(&args.wait)?;
-    let flag = |text: &str| {
-        let text = edit::on(text, &routes, &entry)?;
-        Ok((edit::forget_lifted(&text, &routes, now)?, ()))
-    };
+    let flag = |text: &str| Ok((routes::flag(text, &routes, &entry, now)?, ()));
     if args.wait.dry_run {
         return dry_run::show(&site, Emptied::Refused, flag, streams);
     }
@@ -128,15 +126,7 @@ pub(super) fn run(args: &On, streams: &mut Streams) -> Result<u8, Failure> {
 }
 
 fn entry(args: &On, now: Timestamp) -> Result<Entry, Failure> {
-    let until = match (args.until, args.span) {
-        (Some(until), _) => Some(until.min(words::last_instant())),
-        // An end beyond the last instant is the last instant.
-        (None, Some(span)) => Some(now.checked_add(span).unwrap_or(words::last_instant())),
-        (None, None) => None,
-    };
-    if until.is_some_and(|until| until <= now) {
-        return Err(Failure::Past);
-    }
+    let until = routes::end(args.until, args.span, now)?;
     Ok(Entry { until, message: args.message.clone(), ..Entry::of(args.mode.into()) })
 }
 

@@ -7,11 +7,11 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::control::edit::moment::{self, Moment};
+use crate::control::edit::windows;
 use crate::files::write::Emptied;
-use crate::plan::flags::{self, Flags};
 
-use super::edit::{self, EditError, NewSpan, NewWindow};
-use super::failure::Failure;
+use super::edit::{self, EditError, NewWindow};
+use super::failure::{EditFailure, Failure};
 use super::on::ModeWord;
 use super::planning;
 use super::refusal::Refusal;
@@ -100,11 +100,11 @@ pub(super) fn run(args: &PlanArgs, streams: &mut Streams) -> Result<u8, Failure>
     let draft = draft(args, routes, now)?;
     let is_taken = |id: &String| site.flags().is_ok_and(|flags| flags.window(id).is_some());
     if let Some(id) = args.id.as_ref().filter(|id| is_taken(id)) {
-        return Err(Failure::Refused(Refusal::Taken(id.clone())));
+        return Err(Failure::Edit(EditFailure::Refused(Refusal::Taken(id.clone()))));
     }
     let zone = args.at.as_ref().map_or(TimeZone::UTC, |at| at.zone.clone());
     let plan = |text: &str| {
-        let window = with_id(&draft, &zone, &site.parse(text).unwrap_or_default());
+        let window = windows::with_id(&draft, &zone, &site.parse(text).unwrap_or_default());
         Ok::<_, EditError>((edit::add(text, &window)?, window.id))
     };
     let remark = args.at.as_ref().and_then(|at| at.remark.clone());
@@ -114,7 +114,7 @@ pub(super) fn run(args: &PlanArgs, streams: &mut Streams) -> Result<u8, Failure>
     }
     let edited = site.edit(Emptied::Refused, plan)?;
     let planned = Planned::new(&edited.report, &edited.flags, origin);
-    let planned = planned.ok_or_else(|| Failure::Refused(never(&draft)))?;
+    let planned = planned.ok_or_else(|| Failure::Edit(EditFailure::Refused(windows::never(&draft))))?;
     if args.json {
         let json = |in_force| planned.json(in_force);
         return planning::finish(&site, edited.text, &args.wait, Some(json), streams);
@@ -146,61 +146,17 @@ fn rehearse(
 
 /// Checks what was asked for, and returns the window without its final id.
 fn draft(args: &PlanArgs, routes: Vec<String>, now: Timestamp) -> Result<NewWindow, Failure> {
-    let when = match (&args.at, args.span, &args.every) {
-        (Some(at), _, _) if at.at <= now => {
-            return Err(Failure::Refused(Refusal::PastStart(at.at, at.zone.clone())));
-        }
-        (Some(at), Some(span), _) => {
-            let ends = at.at.checked_add(span).unwrap_or(words::last_instant());
-            NewSpan::Once(at.at, ends)
-        }
-        (_, _, Some(rule)) => NewSpan::Every(rule.trim().to_owned()),
-        // The command line demands one of both.
-        (_, _, None) => return Err(Failure::Past),
-    };
+    let span = windows::span(args.at.as_ref(), args.span, args.every.as_deref());
+    // The command line demands one of both.
+    let when = span.ok_or(EditFailure::Past)?;
     let window = NewWindow {
         id: args.id.clone().unwrap_or_default(),
         title: args.title.clone(),
         message: args.message.clone(),
         when,
-        announce: args.announce.map(spelled),
+        announce: args.announce.map(windows::spelled),
         routes,
         mode: args.mode.into(),
     };
-    let scratch = edit::add("", &NewWindow { id: "scratch".to_owned(), ..window.clone() });
-    let parsed = scratch.ok().and_then(|text| flags::parse_at("scratch", &text, now).0);
-    let comes = parsed.is_none_or(|parsed| parsed.flags.windows.iter().any(|window| window.next_start(now).is_some()));
-    if comes { Ok(window) } else { Err(Failure::Refused(never(&window))) }
-}
-
-fn never(window: &NewWindow) -> Refusal {
-    match &window.when {
-        NewSpan::Once(starts, _) => Refusal::PastStart(*starts, TimeZone::UTC),
-        NewSpan::Every(rule) => Refusal::NeverComes(rule.clone()),
-    }
-}
-
-/// Spells a length as the flag file does: `48h`, `90m`, `45s`.
-fn spelled(span: SignedDuration) -> String {
-    let seconds = span.as_secs();
-    match (seconds % 3600, seconds % 60) {
-        (0, _) => format!("{}h", seconds / 3600),
-        (_, 0) => format!("{}m", seconds / 60),
-        _ => format!("{seconds}s"),
-    }
-}
-
-/// Gives a window an id of its first day, unless it has one: `MNT-2026-1206-a`.
-fn with_id(draft: &NewWindow, zone: &TimeZone, flags: &Flags) -> NewWindow {
-    if !draft.id.is_empty() {
-        return draft.clone();
-    }
-    let stem = match &draft.when {
-        NewSpan::Once(starts, _) => zone.to_datetime(*starts).strftime("MNT-%Y-%m%d-").to_string(),
-        NewSpan::Every(_) => "EVERY-".to_owned(),
-    };
-    let letters = ('a'..='z').map(String::from).chain((27..).map(|number: u32| number.to_string()));
-    let mut ids = letters.map(|letter| format!("{stem}{letter}"));
-    let id = ids.find(|id| flags.window(id).is_none()).unwrap_or(stem);
-    NewWindow { id, ..draft.clone() }
+    Ok(windows::checked(window, args.at.as_ref(), now)?)
 }

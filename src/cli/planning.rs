@@ -1,12 +1,8 @@
-//! Code that the commands for windows share: they find the window, and ask the proxies about an edit.
+//! Code that the commands for windows share: they ask the proxies about an edit.
 
 use std::io::Write as _;
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde_json::Value;
-
-use crate::plan::flags::{Flags, When, Window};
 
 use super::confirm::{Goal, Wish};
 use super::failure::Failure;
@@ -17,32 +13,6 @@ use super::{WaitFor, exit};
 
 /// Absence of JSON: the words are written already.
 pub(super) const WORDS: Option<fn(bool) -> Value> = None;
-
-/// Finds a window by its id.
-///
-/// # Errors
-/// [`Failure::NoWindow`].
-pub(super) fn window<'f>(flags: &'f Flags, id: &str) -> Result<&'f Window, Failure> {
-    flags.window(id).ok_or_else(|| Failure::NoWindow { id: id.to_owned(), known: flags.ids() })
-}
-
-/// Returns the time zone of a window's rule; UTC if it comes once.
-pub(super) fn zone(window: &Window) -> TimeZone {
-    match &window.when {
-        When::Once { .. } => TimeZone::UTC,
-        When::Every(every) => every.zone().clone(),
-    }
-}
-
-/// Returns the instant at which a window that comes once was over.
-pub(super) fn over(window: &Window, now: Timestamp) -> Option<Timestamp> {
-    match &window.when {
-        When::Once { starts, ends } if *starts <= now && window.in_force(now).is_none() => {
-            Some(window.ended.filter(|ended| ended >= starts).unwrap_or(*ends))
-        }
-        When::Once { .. } | When::Every(_) => None,
-    }
-}
 
 /// Asks the proxies about an edit of windows, and tells what they say in words or as JSON. The function for JSON is told
 /// if the edit is in force everywhere.

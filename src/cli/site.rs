@@ -25,7 +25,7 @@ use crate::status::{Role, RuntimeFile, Status};
 use super::admin::{self, Endpoint};
 use super::confirm::{Claim, Confirmation, Wish};
 use super::edit::EditError;
-use super::failure::{Failure, Force};
+use super::failure::{EditFailure, Failure, Force};
 use super::flag_file::{self, Edited, FlagFile};
 use super::place::Place;
 use super::remains::{self, Asked, Facts, Origin};
@@ -162,7 +162,11 @@ impl Site {
     pub(super) fn check_route(&self, name: &str) -> Result<(), Failure> {
         match &self.routes {
             Some(routes) if name != "*" && !routes.iter().any(|route| route == name) => {
-                Err(Failure::NoRoute { name: name.to_owned(), known: routes.clone(), force: Force::Possible })
+                Err(Failure::Edit(EditFailure::NoRoute {
+                    name: name.to_owned(),
+                    known: routes.clone(),
+                    force: Force::Possible,
+                }))
             }
             Some(_) | None => Ok(()),
         }
@@ -194,7 +198,7 @@ impl Site {
     /// # Errors
     /// If the file cannot be read, or has errors.
     pub(super) fn flags(&self) -> Result<Flags, Failure> {
-        flag_file::flags(&self.place()).map(|flags| self.with_switches(flags))
+        Ok(self.with_switches(flag_file::flags(&self.place())?))
     }
 
     /// Edits the file, unless it would have errors afterwards. The caller decides about a file that was emptied.

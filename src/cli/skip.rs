@@ -8,10 +8,11 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
+use crate::control::edit::windows;
 use crate::files::write::Emptied;
 use crate::plan::flags::{Every, When, Window};
 
-use super::failure::Failure;
+use super::failure::{EditFailure, Failure};
 use super::planning;
 use super::refusal::{Refusal, shell};
 use super::site::{Site, SiteArgs};
@@ -75,9 +76,9 @@ Exit codes:
 pub(super) fn run(args: &SkipArgs, streams: &mut Streams) -> Result<u8, Failure> {
     let site = Site::to_edit(&args.site, &args.wait, streams)?;
     let flags = site.flags()?;
-    let window = planning::window(&flags, &args.window)?;
+    let window = windows::window(&flags, &args.window)?;
     let now = Timestamp::now();
-    let (every, found) = occurrence(window, args.day, now).map_err(Failure::Refused)?;
+    let (every, found) = occurrence(window, args.day, now).map_err(EditFailure::Refused)?;
     let zone = every.zone();
     let edit = |text: &str| match found {
         Found::ToCome((starts, _)) => {
@@ -89,7 +90,7 @@ pub(super) fn run(args: &SkipArgs, streams: &mut Streams) -> Result<u8, Failure>
         return dry_run::show(&site, Emptied::Refused, edit, streams);
     }
     let edited = site.edit(Emptied::Refused, edit)?;
-    let next = planning::window(&edited.flags, &args.window)?.next_start(now);
+    let next = windows::window(&edited.flags, &args.window)?.next_start(now);
     if args.json {
         let (id, (starts, ends), changed) = (&args.window, found.span(), edited.changed);
         let json = |in_force| json!({ "id": id, "left_out": { "starts": starts, "ends": ends }, "next": next, "changed": changed, "in_force": in_force });

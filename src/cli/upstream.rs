@@ -12,7 +12,7 @@ use crate::plan::config::Config;
 use crate::plan::flags::{Withdrawal, Withdrawn};
 
 use super::edit::{self, TableRef};
-use super::failure::Failure;
+use super::failure::{EditFailure, Failure};
 use super::refusal::Refusal;
 use super::site::{Site, SiteArgs};
 use super::streams::Streams;
@@ -134,7 +134,7 @@ fn check(config: &Config, name: &str) -> Result<(), Failure> {
     let named = config.routes.iter().flat_map(|route| route.named_upstreams());
     let known = named.map(|(upstream, name)| name.map_or_else(|| upstream.address.authority(), str::to_owned));
     let known: BTreeSet<String> = known.collect();
-    Err(Failure::Refused(Refusal::NoUpstream(name.to_owned(), known.into_iter().collect())))
+    Err(Failure::Edit(EditFailure::Refused(Refusal::NoUpstream(name.to_owned(), known.into_iter().collect()))))
 }
 
 /// Returns the upstreams of a config that a name means, as `/status` has them.

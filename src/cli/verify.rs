@@ -13,7 +13,7 @@ use crate::control::load;
 use crate::status::verified::{Verified, VerifiedAttempt, VerifiedRoute};
 
 use super::admin::{self, Endpoint};
-use super::failure::{Failure, Force, chain};
+use super::failure::{EditFailure, Failure, Force, chain};
 use super::flag_file::with_option;
 use super::streams::{BOLD, ERROR, GOOD, Streams, styled};
 use super::words::harmless;
@@ -144,7 +144,7 @@ async fn of_named(args: &Verify, endpoints: Vec<Endpoint>) -> Asked {
 fn refused(args: &Verify, endpoint: &Endpoint, source: admin::Error) -> Failure {
     match (&source, args.routes.first()) {
         (admin::Error::Status(status), Some(name)) if *status == hyper::StatusCode::NOT_FOUND => {
-            Failure::NoRoute { name: name.clone(), known: Vec::new(), force: Force::Impossible }
+            Failure::Edit(EditFailure::NoRoute { name: name.clone(), known: Vec::new(), force: Force::Impossible })
         }
         _ => Failure::Silent { endpoint: endpoint.clone(), source },
     }
@@ -155,7 +155,11 @@ async fn from_here(args: &Verify, config: &Path) -> Result<Verified, Failure> {
     let loaded = load::once(config).map_err(|problems| Failure::Problems(with_option(config, problems)))?;
     let known = || loaded.config.routes.iter().map(|route| route.name.clone()).collect::<Vec<_>>();
     if let Some(name) = args.routes.iter().find(|name| !known().contains(name)) {
-        return Err(Failure::NoRoute { name: name.clone(), known: known(), force: Force::Impossible });
+        return Err(Failure::Edit(EditFailure::NoRoute {
+            name: name.clone(),
+            known: known(),
+            force: Force::Impossible,
+        }));
     }
     let meant = |name: &String| args.routes.is_empty() || args.routes.contains(name);
     let routes = loaded.config.routes.iter().filter(|route| meant(&route.name) && !route.policy.verify.is_empty());

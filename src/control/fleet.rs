@@ -18,7 +18,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::files::author::Author;
+use crate::files::author::{Author, Signer};
 use crate::files::source::{self, Content};
 use crate::plan::config::{Config, FleetConfig, FleetEngine};
 use crate::plan::problem::Problem;
@@ -46,6 +46,12 @@ pub(crate) enum Revision {
     Number(u64),
     /// Word without an order.
     Tag(String),
+}
+
+/// Text to be written, with the signature of its author.
+struct SignedText {
+    text: String,
+    signature: Option<String>,
 }
 
 /// Outcome of a compare-and-set that did not fail.
@@ -147,13 +153,20 @@ pub(crate) async fn read(config: &FleetConfig) -> Result<Option<Document>, Fleet
 ///
 /// # Errors
 /// If the engine takes no edits, or does not answer as it should.
-pub(crate) async fn swap(config: &FleetConfig, before: Option<&Document>, text: String) -> Result<Swapped, FleetError> {
+pub(crate) async fn swap(
+    config: &FleetConfig,
+    before: Option<&Document>,
+    text: String,
+    by: &Signer,
+) -> Result<Swapped, FleetError> {
     if text.len() > MOST_TEXT {
         return Err(FleetError::ReadOnly(format!(
             "the text has {} bytes, and at most {MOST_TEXT} are taken",
             text.len()
         )));
     }
+    let signature = by.signature(text.as_bytes());
+    let text = SignedText { text, signature };
     match &config.engine {
         FleetEngine::Kubernetes(kubernetes) => kubernetes::swap(kubernetes, config.ca.as_deref(), before, text).await,
         FleetEngine::Nats(nats) => nats::swap(nats, config.ca.as_deref(), before, text).await,

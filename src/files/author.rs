@@ -93,21 +93,31 @@ impl Trace {
     }
 }
 
-/// Signs a file's content with the user, the host and the command of this process. If that fails, the edit goes on.
-pub(super) fn sign(file: &File, content: &[u8]) {
-    let Some(signature) = signature(content) else { return };
-    let _ = fsetxattr(file, ATTRIBUTE, signature.as_bytes(), XattrFlags::empty());
+/// Signer of edits: the person or program that they are made for.
+#[derive(Clone, Debug)]
+pub(crate) struct Signer {
+    user: String,
+    command: String,
 }
 
-/// Returns the signature of a content by the user, the host and the command of this process.
-pub(crate) fn signature(content: &[u8]) -> Option<String> {
-    let signature = Signature {
-        sha256: Hash::of(content).to_string(),
-        user: user(),
-        host: host(),
-        command: command(std::env::args_os().skip(1)),
-    };
-    serde_json::to_string(&signature).ok()
+impl Signer {
+    /// Returns the user and the command of this process.
+    pub(crate) fn of_process() -> Self {
+        Self { user: user(), command: command(std::env::args_os().skip(1)) }
+    }
+
+    /// Returns the signature of a content.
+    pub(crate) fn signature(&self, content: &[u8]) -> Option<String> {
+        let Self { user, command } = self.clone();
+        let signature = Signature { sha256: Hash::of(content).to_string(), user, host: host(), command };
+        serde_json::to_string(&signature).ok()
+    }
+}
+
+/// Signs a file's content. If that fails, the edit goes on.
+pub(super) fn sign(file: &File, content: &[u8], by: &Signer) {
+    let Some(signature) = by.signature(content) else { return };
+    let _ = fsetxattr(file, ATTRIBUTE, signature.as_bytes(), XattrFlags::empty());
 }
 
 /// Returns the author of a content with this hash by its signature, if it is one of that content.
@@ -131,7 +141,7 @@ pub(crate) fn user() -> String {
 }
 
 /// Returns the name of a user, or the number of a user without a name.
-fn name_of_user(uid: u32) -> String {
+pub(crate) fn name_of_user(uid: u32) -> String {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     name_of(uid, &passwd).unwrap_or_else(|| uid.to_string())
 }

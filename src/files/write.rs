@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::author;
+use super::author::{self, Signer};
 use super::writers::{self, Sign};
 
 /// The reason why a file was not replaced.
@@ -189,6 +189,7 @@ impl Step {
 pub(crate) fn rewrite<T, E>(
     path: &Path,
     emptied: Emptied,
+    by: &Signer,
     waiting: impl FnMut(&Path),
     mut edit: impl FnMut(&str) -> Result<(String, T), E>,
 ) -> Result<T, RewriteError<E>> {
@@ -211,7 +212,7 @@ pub(crate) fn rewrite<T, E>(
         if new == text {
             return Ok(report);
         }
-        if replace(&target, new.as_bytes(), Expect::Unchanged(old.as_deref()), NEW_MODE)? == Outcome::Replaced {
+        if replace(&target, new.as_bytes(), Expect::Unchanged(old.as_deref(), by), NEW_MODE)? == Outcome::Replaced {
             return Ok(report);
         }
     }
@@ -251,8 +252,8 @@ pub(crate) fn readably(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 enum Expect<'a> {
     /// Any content.
     Anything,
-    /// Exactly these bytes, or no file.
-    Unchanged(Option<&'a [u8]>),
+    /// Exactly these bytes, or no file. The new content is signed.
+    Unchanged(Option<&'a [u8]>, &'a Signer),
 }
 
 /// The outcome of a replacement that did not fail.
@@ -274,12 +275,12 @@ fn replace(target: &Path, bytes: &[u8], expect: Expect<'_>, new_mode: u32) -> Re
         let mode = Permissions::from_mode(kept.mode() & MODE_BITS);
         file.set_permissions(mode).map_err(Step::Mode.failed(target))?;
     }
-    if matches!(expect, Expect::Unchanged(_)) {
-        author::sign(&file, bytes);
+    if let Expect::Unchanged(_, by) = expect {
+        author::sign(&file, bytes, by);
     }
     // Flush before the rename. A name that survives a crash must not lead to text that does not.
     file.sync_all().map_err(Step::Write.failed(target))?;
-    if let Expect::Unchanged(old) = expect
+    if let Expect::Unchanged(old, _) = expect
         && read(target)?.as_deref() != old
     {
         return Ok(Outcome::Changed);

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use jiff::Timestamp;
 
+use crate::control::edit::windows;
 use crate::control::load::Loaded;
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::flags::{Flag, Flags, Mode, Target, Window};
 use crate::plan::page::{Page, Renderer, samples};
 
-use super::super::failure::{Failure, Force};
-use super::super::planning;
+use super::super::failure::{EditFailure, Failure, Force};
 use super::super::streams::Streams;
 
 /// Amount of sample data.
@@ -55,7 +55,7 @@ pub(super) fn of_window(loaded: &Loaded, id: &str, route: Option<&str>, now: Tim
 
 /// Finds a window by its id.
 pub(super) fn find_window<'f>(flags: &'f Flags, id: &str) -> Result<&'f Window, Failure> {
-    planning::window(flags, id)
+    Ok(windows::window(flags, id)?)
 }
 
 pub(super) fn of_route(
@@ -91,7 +91,7 @@ pub(super) fn check_route(loaded: &Loaded, name: &str) -> Result<(), Failure> {
     if known.iter().any(|known| known == name) {
         return Ok(());
     }
-    Err(Failure::NoRoute { name: name.to_owned(), known, force: Force::Impossible })
+    Err(Failure::Edit(EditFailure::NoRoute { name: name.to_owned(), known, force: Force::Impossible }))
 }
 
 /// Returns the page of flags that close every route, with the look of this one, or else the general look.

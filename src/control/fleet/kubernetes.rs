@@ -19,7 +19,7 @@ use crate::plan::config::{FleetKubernetes, HookScheme, HookUrl};
 
 use super::http::{Answer, Client, bearer, wrong};
 use super::outlet::Seen;
-use super::{Document, FleetError, MOST_TEXT, Outlet, Revision, Swapped};
+use super::{Document, FleetError, MOST_TEXT, Outlet, Revision, SignedText, Swapped};
 
 /// API server, with the files by which we speak to it.
 struct Cluster<'c> {
@@ -68,7 +68,7 @@ pub(super) async fn swap(
     config: &FleetKubernetes,
     ca: Option<&Path>,
     before: Option<&Document>,
-    text: String,
+    SignedText { text, signature }: SignedText,
 ) -> Result<Swapped, FleetError> {
     let cluster = Cluster::of(config, ca)?;
     let version = match before {
@@ -80,7 +80,7 @@ pub(super) async fn swap(
             None => None,
         },
     };
-    let signature = author::signature(text.as_bytes()).unwrap_or_default();
+    let signature = signature.unwrap_or_default();
     let object = json!({
         "metadata": { "name": config.configmap, "annotations": { EDIT: signature }, "resourceVersion": version },
         "data": { &config.key: text },

@@ -14,11 +14,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::files::author;
 use crate::plan::config::FleetNats;
 
 use super::outlet::Seen;
-use super::{Document, FleetError, Outlet, Swapped};
+use super::{Document, FleetError, Outlet, SignedText, Swapped};
 use bucket::{Bucket, Change, Put};
 pub(super) use login::problem as bad_login;
 
@@ -70,7 +69,7 @@ pub(super) async fn swap(
     config: &FleetNats,
     ca: Option<&Path>,
     before: Option<&Document>,
-    text: String,
+    SignedText { text, signature }: SignedText,
 ) -> Result<Swapped, FleetError> {
     let mut bucket = Bucket::open(config, ca).await?;
     let expected = match before {
@@ -82,7 +81,6 @@ pub(super) async fn swap(
             None => super::Revision::Number(0),
         },
     };
-    let signature = author::signature(text.as_bytes());
     let put = Put { text: text.into(), expected: expected.to_string(), signature };
     bucket.put(put).await
 }

@@ -12,7 +12,7 @@ use crate::files::source::Hash;
 use crate::plan::config::FleetUrl;
 
 use super::http::{Client, bearer, wrong};
-use super::{Document, FleetError, MOST_TEXT, Outlet, Revision, Swapped};
+use super::{Document, FleetError, MOST_TEXT, Outlet, Revision, SignedText, Swapped};
 
 /// State of the requests: what the last answer said.
 #[derive(Default)]
@@ -62,7 +62,7 @@ pub(super) async fn swap(
     url: &FleetUrl,
     ca: Option<&Path>,
     before: Option<&Document>,
-    text: String,
+    SignedText { text, signature }: SignedText,
 ) -> Result<Swapped, FleetError> {
     if !url.edits {
         let why = "commands do not write it: edit it where it comes from, or allow it by `edits = true` in `[fleet]`";
@@ -80,7 +80,7 @@ pub(super) async fn swap(
         }
     };
     let mut request = request(url, Method::PUT, url.url.target.as_str())?;
-    if let Some(signature) = author::signature(text.as_bytes()).and_then(|text| HeaderValue::from_str(&text).ok()) {
+    if let Some(signature) = signature.and_then(|text| HeaderValue::from_str(&text).ok()) {
         request.headers_mut().insert(EDIT, signature);
     }
     request.headers_mut().extend([condition, (CONTENT_TYPE, HeaderValue::from_static("application/toml"))]);

@@ -49,7 +49,14 @@ fn an_edit_names_its_author_and_the_content_it_is_about() {
         skipped("an edit names its author", "this file system has no attributes of users");
         return;
     }
-    rewrite(&path, Emptied::Refused, |_| {}, |_| Ok::<_, Infallible>(("[routes]\n".to_owned(), ()))).unwrap();
+    rewrite(
+        &path,
+        Emptied::Refused,
+        &Signer::of_process(),
+        |_| {},
+        |_| Ok::<_, Infallible>(("[routes]\n".to_owned(), ())),
+    )
+    .unwrap();
     let mut bytes = [0; 4096];
     let length = rustix::fs::getxattr(&path, author::ATTRIBUTE, &mut bytes[..]).unwrap();
     let signature: serde_json::Value = serde_json::from_slice(&bytes[..length]).unwrap();
@@ -102,6 +109,7 @@ fn what_is_no_file_is_refused() {
     let error = rewrite(
         &directory.path().join("latin1"),
         Emptied::Refused,
+        &Signer::of_process(),
         |_| {},
         |_| Ok::<_, Infallible>((String::new(), ())),
     )
@@ -115,9 +123,10 @@ fn a_refused_edit_and_an_empty_one_write_nothing() {
     let path = directory.path().join("flags.toml");
     fs::write(&path, "[routes]\nweb = ").unwrap();
     let before = fs::metadata(&path).unwrap();
-    let refused = rewrite(&path, Emptied::Refused, |_| {}, |_| Err::<(String, ()), _>("no"));
+    let refused = rewrite(&path, Emptied::Refused, &Signer::of_process(), |_| {}, |_| Err::<(String, ()), _>("no"));
     assert!(matches!(refused, Err(RewriteError::Edit("no"))));
-    rewrite(&path, Emptied::Refused, |_| {}, |text| Ok::<_, Infallible>((text.to_owned(), ()))).unwrap();
+    rewrite(&path, Emptied::Refused, &Signer::of_process(), |_| {}, |text| Ok::<_, Infallible>((text.to_owned(), ())))
+        .unwrap();
     assert_eq!(fs::metadata(&path).unwrap().ino(), before.ino());
     assert_eq!(names(directory.path()), ["flags.toml"]);
 }
@@ -135,6 +144,7 @@ fn concurrent_edits_lose_nothing() {
                 rewrite(
                     path,
                     Emptied::Refused,
+                    &Signer::of_process(),
                     |_| {},
                     |text| Ok::<_, Infallible>((text.replacen("\n\n[[windows]]", &line, 1), ())),
                 )
@@ -160,6 +170,7 @@ fn an_edit_that_an_editor_got_ahead_of_starts_over() {
     rewrite(
         &path,
         Emptied::Refused,
+        &Signer::of_process(),
         |_| {},
         |text| {
             seen.push(text.to_owned());
@@ -175,6 +186,7 @@ fn an_edit_that_an_editor_got_ahead_of_starts_over() {
     let endless = rewrite(
         &path,
         Emptied::Refused,
+        &Signer::of_process(),
         |_| {},
         |text| {
             fs::write(&path, format!("{text}!")).unwrap();
@@ -240,7 +252,7 @@ impl Drop for SmallDisk {
 
 /// Appends a line, as an edit does that keeps what it sees.
 fn append(path: &Path, line: &str) -> Result<(), RewriteError<Infallible>> {
-    rewrite(path, Emptied::Refused, |_| {}, |text| Ok((format!("{text}{line}\n"), ())))
+    rewrite(path, Emptied::Refused, &Signer::of_process(), |_| {}, |text| Ok((format!("{text}{line}\n"), ())))
 }
 
 #[test]
@@ -298,7 +310,14 @@ fn an_emptied_file_is_edited_only_by_who_wants_nothing_of_it() {
         assert!(began.elapsed() >= least, "{:?}", began.elapsed());
     }
     assert_eq!(fs::read_to_string(&path).unwrap(), "");
-    rewrite(&path, Emptied::Taken, |_| {}, |_| Ok::<_, Infallible>(("[routes]\n".to_owned(), ()))).unwrap();
+    rewrite(
+        &path,
+        Emptied::Taken,
+        &Signer::of_process(),
+        |_| {},
+        |_| Ok::<_, Infallible>(("[routes]\n".to_owned(), ())),
+    )
+    .unwrap();
     append(&path, "ours").unwrap();
 }
 
@@ -335,7 +354,10 @@ fn a_long_wait_is_told_of_once() {
         let path = &path;
         scope.spawn(move || {
             let waiting = |file: &Path| tell.send(file.to_owned()).unwrap();
-            rewrite(path, Emptied::Refused, waiting, |_| Ok::<_, Infallible>(("new".to_owned(), ()))).unwrap();
+            rewrite(path, Emptied::Refused, &Signer::of_process(), waiting, |_| {
+                Ok::<_, Infallible>(("new".to_owned(), ()))
+            })
+            .unwrap();
         });
         assert_eq!(&told.recv().unwrap(), path);
         thread::sleep(2 * LOCK_PAUSE);

@@ -6,31 +6,31 @@ use std::thread;
 use std::time::Duration;
 
 use crate::control::fleet::{self, Document, FleetError, Swapped};
+use crate::files::author::Signer;
 use crate::files::source::{self, Content, ReadError};
 use crate::plan::config::{Config, FleetConfig};
 
-use super::edit::EditError;
 use super::engine_failure::{EngineFailure, MOST_EDITS};
-use super::failure::Failure;
+use super::failure::{EditFailure, Unmade};
 use super::flag_file::{self, Edited};
 
 /// Place of a flag file's text.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Path of the file, or the name of the engine's text.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Engine that keeps the text.
-    pub(super) fleet: Option<FleetConfig>,
+    pub(crate) fleet: Option<FleetConfig>,
 }
 
 impl Place {
     /// Returns the place that a config names.
-    pub(super) fn of(config: &Config) -> Self {
+    pub(crate) fn of(config: &Config) -> Self {
         Self { path: config.maintenance.clone(), fleet: config.fleet.clone() }
     }
 
     /// Returns the place of a file.
-    pub(super) fn file(path: PathBuf) -> Self {
+    pub(crate) fn file(path: PathBuf) -> Self {
         Self { path, fleet: None }
     }
 
@@ -38,7 +38,7 @@ impl Place {
     ///
     /// # Errors
     /// If there is none, or if it cannot be read.
-    pub(super) fn read(&self) -> Result<Content, ReadError> {
+    pub(crate) fn read(&self) -> Result<Content, ReadError> {
         match &self.fleet {
             None => source::read(&self.path).content,
             Some(config) => match fleet::block_on(fleet::read(config)) {
@@ -53,7 +53,7 @@ impl Place {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub(super) fn content(&self) -> Result<Option<Content>, Failure> {
+    pub(crate) fn content(&self) -> Result<Option<Content>, EditFailure> {
         if let Some(config) = &self.fleet {
             let read = fleet::block_on(fleet::read(config)).map_err(|source| self.failed(source))?;
             return Ok(read.map(|document| document.content()));
@@ -61,12 +61,12 @@ impl Place {
         match source::read(&self.path).content {
             Ok(content) => Ok(Some(content)),
             Err(ReadError::Missing) => Ok(None),
-            Err(error) => Err(Failure::unreadable(&self.path, error)),
+            Err(error) => Err(EditFailure::unreadable(&self.path, error)),
         }
     }
 
-    fn failed(&self, source: FleetError) -> Failure {
-        Failure::Engine(EngineFailure::Engine { place: self.path.clone(), source })
+    fn failed(&self, source: FleetError) -> EditFailure {
+        EditFailure::Engine(EngineFailure::Engine { place: self.path.clone(), source })
     }
 
     /// Edits the text of an engine by compare-and-set, unless it would have errors afterwards. If others edit it at the
@@ -74,11 +74,12 @@ impl Place {
     ///
     /// # Errors
     /// If the text has errors, would get errors, or cannot be edited, read or written.
-    pub(super) fn edit_engine<T>(
+    pub(crate) fn edit_engine<T, E: Into<Unmade>>(
         &self,
         config: &FleetConfig,
-        mut edit: impl FnMut(&str) -> Result<(String, T), EditError>,
-    ) -> Result<Edited<T>, Failure> {
+        by: &Signer,
+        mut edit: impl FnMut(&str) -> Result<(String, T), E>,
+    ) -> Result<Edited<T>, EditFailure> {
         let read = || fleet::block_on(fleet::read(config)).map_err(|source| self.failed(source));
         let mut before = read()?;
         for again in 1..=MOST_EDITS {
@@ -87,7 +88,7 @@ impl Place {
             if !edited.changed {
                 return Ok(edited);
             }
-            if self.swap(config, before.as_ref(), &edited.text)? == Swapped::Done {
+            if self.swap(config, before.as_ref(), (&edited.text, by))? == Swapped::Done {
                 return Ok(edited);
             }
             // The others wait as well, for other times.
@@ -95,12 +96,17 @@ impl Place {
             before = read()?;
         }
         let by = before.and_then(|document| document.by);
-        Err(Failure::Engine(EngineFailure::Outrun { place: self.path.clone(), by }))
+        Err(EditFailure::Engine(EngineFailure::Outrun { place: self.path.clone(), by }))
     }
 
     /// Writes a text. If it is not known whether the engine has taken it, the engine is asked.
-    fn swap(&self, config: &FleetConfig, before: Option<&Document>, text: &str) -> Result<Swapped, Failure> {
-        let source = match fleet::block_on(fleet::swap(config, before, text.to_owned())) {
+    fn swap(
+        &self,
+        config: &FleetConfig,
+        before: Option<&Document>,
+        (text, by): (&str, &Signer),
+    ) -> Result<Swapped, EditFailure> {
+        let source = match fleet::block_on(fleet::swap(config, before, text.to_owned(), by)) {
             Ok(swapped) => return Ok(swapped),
             Err(error @ FleetError::ReadOnly(_)) => return Err(self.failed(error)),
             Err(error) => error,
@@ -112,10 +118,10 @@ impl Place {
         }
     }
 
-    fn text(&self, document: Option<&Document>) -> Result<String, Failure> {
+    fn text(&self, document: Option<&Document>) -> Result<String, EditFailure> {
         let Some(document) = document else { return Ok(String::new()) };
         let text = crate::plan::encoding::decode(&self.path, &document.text);
-        text.map(str::to_owned).map_err(|problem| Failure::Problems(vec![problem]))
+        text.map(str::to_owned).map_err(|problem| EditFailure::Problems(vec![problem]))
     }
 }
 

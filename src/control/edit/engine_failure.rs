@@ -1,4 +1,4 @@
-//! Failures of commands with the text that an engine keeps.
+//! Failures of edits of the text that an engine keeps.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,12 +6,11 @@ use std::path::PathBuf;
 use crate::control::fleet::FleetError;
 use crate::files::author::Author;
 
-use super::exit;
 use super::words;
 
 /// Failure of an edit of an engine's text. Nothing was written.
 #[derive(Debug)]
-pub(super) enum EngineFailure {
+pub(crate) enum EngineFailure {
     /// The engine cannot be asked, or takes no edits.
     Engine {
         /// Name of the text.
@@ -29,17 +28,8 @@ pub(super) enum EngineFailure {
 }
 
 impl EngineFailure {
-    /// Returns the exit code.
-    pub(super) fn code(&self) -> u8 {
-        match self {
-            Self::Engine { source: FleetError::ReadOnly(_), .. } => exit::USAGE,
-            Self::Engine { source: FleetError::Unreached(_) | FleetError::Wrong(_), .. } => exit::UNAVAILABLE,
-            Self::Outrun { .. } => exit::TEMPFAIL,
-        }
-    }
-
     /// Returns advice.
-    pub(super) fn help(&self) -> Option<String> {
+    pub(crate) fn help(&self) -> Option<String> {
         Some(match self {
             Self::Engine { source: FleetError::ReadOnly(_), .. } => return None,
             Self::Engine { .. } => "what is live stays live; try again when the engine answers".to_owned(),
@@ -73,4 +63,4 @@ impl std::error::Error for EngineFailure {
 }
 
 /// Attempts to make an edit: the first, and five more on what others wrote.
-pub(super) const MOST_EDITS: u32 = 6;
+pub(crate) const MOST_EDITS: u32 = 6;
