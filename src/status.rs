@@ -2,6 +2,8 @@
 //!
 //! A reader may meet a proxy of another version: a field that is left out reads as empty, and words are kept as text.
 
+#[cfg(feature = "proxy")]
+pub(crate) mod beat;
 pub(crate) mod concerns;
 pub(crate) mod counts;
 pub(crate) mod fleet;

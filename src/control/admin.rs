@@ -233,7 +233,7 @@ fn ready(shared: &Shared) -> Response<Full<Bytes>> {
 }
 
 /// Describes the present state.
-fn status_of(shared: &Shared) -> Status {
+pub(super) fn status_of(shared: &Shared) -> Status {
     let live = shared.reader.current();
     let report = shared.report.borrow();
     let observations = shared.observations.borrow();

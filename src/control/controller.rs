@@ -19,7 +19,9 @@ use crate::telemetry::Meters;
 use crate::telemetry::log::LogHandle;
 
 use super::baselines_file::BaselinesFile;
+use super::beats;
 use super::finisher::Finisher;
+use super::fleet::peers::Peers;
 use super::history::Event;
 use super::inputs::{self, Effect, Inputs, Reread};
 use super::news::{Look, NewsDesk};
@@ -133,6 +135,16 @@ impl Controller {
         let (site, forms) = (publisher.site(), publisher.take_forms());
         let news = NewsDesk::start(state, site, forms, self.look(publisher.current()));
         self.news = news.inspect_err(|error| tracing::warn!(%error, "the status site stays as it is")).ok();
+    }
+
+    /// Returns a view of the other replicas, if the engine of the flags carries their beats.
+    pub(super) fn peers(&self) -> Option<Peers> {
+        self.inputs.peers()
+    }
+
+    /// Returns the name by which the other replicas know this one.
+    pub(super) fn replica_name(&self) -> String {
+        beats::name(self.inputs.config(), self.inputs.admin())
     }
 
     /// Returns a view of the outbox.

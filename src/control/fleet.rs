@@ -11,6 +11,7 @@ mod kubernetes;
 mod nats;
 mod once;
 mod outlet;
+pub(crate) mod peers;
 mod url;
 
 use std::fmt;
@@ -25,8 +26,10 @@ use crate::plan::problem::Problem;
 use crate::status::fleet::FleetStatus;
 
 pub(crate) use follower::{Follower, Last, Patient, Sight};
+pub(crate) use nats::{Asker, Reply};
 pub(crate) use once::{Fetched, away, block_on, fetch};
 use outlet::Outlet;
+use peers::Peers;
 
 /// Text that an engine keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +71,8 @@ pub(crate) enum Swapped {
 pub(crate) struct FleetReport {
     /// View of the engine's last word.
     pub sight: Sight,
+    /// View of the other replicas, if it carries their beats.
+    pub peers: Option<Peers>,
     /// Revision of the text in force.
     pub in_force: Option<String>,
     /// Reason why that text cannot be kept for a restart.
@@ -77,8 +82,12 @@ pub(crate) struct FleetReport {
 impl FleetReport {
     /// Describes the engine as it is now.
     pub(crate) fn status(&self) -> FleetStatus {
-        let Self { sight, in_force, unsaved } = self;
-        FleetStatus { in_force: in_force.clone(), unsaved: unsaved.clone(), ..sight.status() }
+        let Self { sight, peers, in_force, unsaved } = self;
+        let status = FleetStatus { in_force: in_force.clone(), unsaved: unsaved.clone(), ..sight.status() };
+        match peers {
+            Some(peers) => FleetStatus { peers: Some(peers.status()), ..status },
+            None => status,
+        }
     }
 }
 

@@ -177,6 +177,11 @@ impl Inputs {
         self.startup.bound = admin;
     }
 
+    /// Returns the address at which the admin listener was bound.
+    pub(super) fn admin(&self) -> Option<&str> {
+        self.startup.bound.as_deref()
+    }
+
     pub(super) fn config_file(&self) -> &Path {
         &self.config_file
     }

@@ -11,6 +11,8 @@ pub(crate) mod admin;
 #[cfg(feature = "proxy")]
 mod baselines_file;
 #[cfg(feature = "proxy")]
+mod beats;
+#[cfg(feature = "proxy")]
 pub(crate) mod certs;
 #[cfg(feature = "proxy")]
 pub(crate) mod checker;

@@ -18,6 +18,7 @@ use crate::telemetry::Meters;
 use crate::telemetry::access::AccessWriter;
 
 use super::admin::{self, AdminListener, Followers, Page, Shared};
+use super::beats::{self, Beats};
 use super::clock;
 use super::controller::{Changed, Controller};
 use super::health::Health;
@@ -70,6 +71,9 @@ pub(crate) async fn run(start: Start) -> End {
         if let ControlFlow::Break(end) = control.handle(wake) {
             if end == End::Drained {
                 control.shared.followers.end(&control.shared).await;
+                if let Some(beats) = &control.beats {
+                    beats.leave(&control.shared).await;
+                }
                 return control.end_notifications().await;
             }
             return end;
@@ -82,6 +86,8 @@ struct Loop {
     controller: Controller,
     publisher: Publisher,
     shared: Rc<Shared>,
+    /// Beats of this replica, if the engine of the flags carries them.
+    beats: Option<Rc<Beats>>,
     probes: Probes,
     health: Health,
     limits: LimitLog,
@@ -145,6 +151,10 @@ impl Loop {
             tokio::task::spawn_local(admin::serve(listener, Rc::clone(&shared)));
         }
         tokio::task::spawn_local(look_out(Rc::clone(&shared)));
+        let beats = controller.peers().map(|peers| Rc::new(Beats::new(peers, controller.replica_name())));
+        if let Some(beats) = &beats {
+            tokio::task::spawn_local(beats::tell(Rc::clone(beats), Rc::clone(&shared)));
+        }
         controller.finish(&publisher.current().snapshot);
         shared.observations.borrow_mut().recall(controller.baselines(), Timestamp::now());
         let (probes, health, limits) = (Probes::new(Timestamp::now), Health::default(), LimitLog::new());
@@ -153,6 +163,7 @@ impl Loop {
             controller,
             publisher,
             shared,
+            beats,
             probes,
             health,
             limits,
@@ -247,6 +258,7 @@ impl Loop {
         }
         self.shared.report.replace(self.controller.report());
         self.shared.followers.note();
+        self.beats.iter().for_each(|beats| beats.note());
         ControlFlow::Continue(())
     }
 

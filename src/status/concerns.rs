@@ -87,7 +87,9 @@ fn of_engine(fleet: &FleetStatus, now: Timestamp) -> impl Iterator<Item = Concer
     let deleted = is_deleted.then(|| format!("{source} has no flags any more, the last good ones stay"));
     let lost = fleet.lost.as_ref().map(|lost| format!("{source} has gone back in its revisions, {lost}: it lost data"));
     let unsaved = fleet.unsaved.as_ref().map(|why| format!("the flags in force cannot be kept for a restart: {why}"));
-    [away, deleted, lost, unsaved].into_iter().flatten().map(|text| Concern { kind: Kind::Engine, text })
+    let unheard = fleet.peers.as_ref().and_then(|peers| peers.trouble.as_ref()).filter(|_| fleet.trouble.is_none());
+    let unheard = unheard.map(|why| format!("the other replicas are not heard, and do not hear of this one: {why}"));
+    [away, deleted, lost, unsaved, unheard].into_iter().flatten().map(|text| Concern { kind: Kind::Engine, text })
 }
 
 /// Returns the concerns about a route. An operator's own maintenance is none.

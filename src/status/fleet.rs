@@ -35,6 +35,45 @@ pub(crate) struct FleetStatus {
     /// Reason why the last good text cannot be kept for a restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsaved: Option<String>,
+    /// The other replicas, if the engine carries their beats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peers: Option<PeersStatus>,
+}
+
+/// The other replicas, as far as their beats tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct PeersStatus {
+    /// The number of replicas whose beats are heard.
+    pub heard: usize,
+    /// The number of those whose next beats are missing.
+    pub late: usize,
+    /// Reason why nothing can be heard, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// Some of the replicas, sorted by name, the late ones first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<PeerStatus>,
+}
+
+/// Another replica.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct PeerStatus {
+    /// The name of the replica.
+    pub name: String,
+    /// The version of its program.
+    pub version: String,
+    /// The number of its live generation.
+    pub generation: u64,
+    /// The revision of its flags in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// True if its next beats are missing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
+    /// Milliseconds by which its clock is ahead of this proxy's, less the time that its beat was on its way.
+    pub clock_ahead_ms: i64,
 }
 
 impl FleetStatus {
@@ -43,8 +82,10 @@ impl FleetStatus {
         self.trouble.is_none() && !(self.deleted && self.in_force.is_some())
     }
 
-    /// Returns the same without the instant that each word of the engine changes.
+    /// Returns the same without the instants that each word of the engine or of a replica changes.
     pub(super) fn timeless(&self) -> Self {
-        Self { confirmed: None, ..self.clone() }
+        let mut timeless = Self { confirmed: None, ..self.clone() };
+        timeless.peers.iter_mut().flat_map(|peers| &mut peers.replicas).for_each(|peer| peer.clock_ahead_ms = 0);
+        timeless
     }
 }

@@ -38,6 +38,7 @@ mod edits;
 mod errors;
 mod examples;
 mod fields;
+mod fleet_beats;
 mod fleet_kubernetes;
 mod fleet_nats;
 mod fleet_url;

@@ -7,16 +7,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
-use crate::plan::config::FleetConfig;
+use crate::plan::config::{FleetConfig, FleetEngine};
 use crate::status::fleet::FleetStatus;
 
 use super::outlet::{Outlet, Shared};
-use super::{Document, FleetError, Revision, follow};
+use super::peers::{Peers, Wire};
+use super::{Document, FleetError, Revision, follow, nats};
 
 /// Follower of an engine. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Follower {
     sight: Sight,
+    peers: Peers,
     changes: watch::Receiver<u64>,
     _end: oneshot::Sender<()>,
 }
@@ -52,10 +54,13 @@ impl Follower {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let sight = Sight { shared: Arc::clone(&shared), kind: config.kind(), place };
         let changes = shared.changes();
+        let peers = Peers::default();
+        let wire = Wire::new(peers.clone());
         std::thread::Builder::new().name("fleet".into()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
                     () = drive(&config, Outlet::new(shared, copied)) => {}
+                    () = drive_beats(&config, wire) => {}
                     // The other end is dropped, and nothing is ever sent.
                     _ = ended => {}
                 }
@@ -63,7 +68,7 @@ impl Follower {
             // A look-up that hangs is left behind.
             runtime.shutdown_background();
         })?;
-        Ok(Self { sight, changes, _end: end })
+        Ok(Self { sight, peers, changes, _end: end })
     }
 
     /// Waits until the last word, or its freshness, has changed. Cancel safe.
@@ -82,6 +87,11 @@ impl Follower {
             is_told || patient == Patient::No && state.away.is_some()
         });
         self.sight.last()
+    }
+
+    /// Returns a view of the other replicas.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
     }
 
     /// Returns a view of the last word.
@@ -151,6 +161,22 @@ async fn drive(config: &FleetConfig, mut outlet: Outlet) {
             FleetError::Wrong(_) | FleetError::ReadOnly(_) if outlet.words() != words => 1,
             FleetError::Wrong(_) | FleetError::ReadOnly(_) => failures + 1,
         };
+        tokio::time::sleep(pause(&error, failures, fastrand::f64())).await;
+    }
+}
+
+/// Carries beats for ever, if the engine can, with a pause after each failure.
+async fn drive_beats(config: &FleetConfig, mut wire: Wire) {
+    let nats = match &config.engine {
+        FleetEngine::Nats(nats) => nats,
+        FleetEngine::Kubernetes(_) | FleetEngine::Url(_) => return std::future::pending().await,
+    };
+    let mut failures = 0;
+    loop {
+        let begun = tokio::time::Instant::now();
+        let error = nats::carry(nats, config.ca.as_deref(), &mut wire).await;
+        wire.away(error.to_string());
+        failures = if begun.elapsed() > LONG { 1 } else { failures + 1 };
         tokio::time::sleep(pause(&error, failures, fastrand::f64())).await;
     }
 }

@@ -3,6 +3,7 @@
 //! A watch may fall silent without a word, so the key is read every 10 s as well. Reads go to the leader of the bucket's
 //! stream: other nodes may lag. Every edit names the revision that it replaces, which the engine compares.
 
+mod beats;
 mod bucket;
 mod connection;
 mod login;
@@ -18,6 +19,8 @@ use crate::plan::config::FleetNats;
 
 use super::outlet::Seen;
 use super::{Document, FleetError, Outlet, SignedText, Swapped};
+pub(super) use beats::carry;
+pub(crate) use beats::{Asker, Reply};
 use bucket::{Bucket, Change, Put};
 pub(super) use login::problem as bad_login;
 

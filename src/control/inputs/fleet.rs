@@ -7,11 +7,12 @@ use jiff::Timestamp;
 
 use crate::files::source::{Content, Hash, ReadError};
 use crate::files::{Change, Files};
-use crate::plan::config::{Config, FleetConfig, OnMissing};
+use crate::plan::config::{Config, FleetConfig, FleetEngine, OnMissing};
 use crate::plan::flags::Reading;
 use crate::plan::problem::Problem;
 
 use super::super::fleet::copy::{Copied, GoodCopy};
+use super::super::fleet::peers::Peers;
 use super::super::fleet::{Document, Fetched, FleetReport, Follower, Last, Patient, away};
 use super::super::load::{self, Loaded, Reader};
 use super::super::state::StateDir;
@@ -142,11 +143,21 @@ impl Inputs {
         }
     }
 
+    /// Returns a view of the other replicas, if the engine carries their beats.
+    pub(in crate::control) fn peers(&self) -> Option<Peers> {
+        let carries = match &self.config.fleet.as_ref()?.engine {
+            FleetEngine::Nats(_) => true,
+            FleetEngine::Kubernetes(_) | FleetEngine::Url(_) => false,
+        };
+        Some(self.fleet.as_ref()?.follower.peers().clone()).filter(|_| carries)
+    }
+
     /// Reports on the engine.
     pub(super) fn fleet_report(&self) -> Option<FleetReport> {
         let fleet = self.fleet.as_ref()?;
         Some(FleetReport {
             sight: fleet.follower.sight().clone(),
+            peers: self.peers(),
             in_force: fleet.good.as_ref().map(|good| good.revision.to_string()),
             unsaved: fleet.copy.trouble().map(str::to_owned),
         })

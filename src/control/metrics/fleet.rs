@@ -25,4 +25,13 @@ pub(super) fn fleet(text: &mut Exposition, report: Option<&FleetReport>) {
     text.gauge("backsoon_fleet_lost_data", help).sample(&labels, flag(status.lost.is_some()));
     let help = "1 if the flags in force are kept on this machine for a restart, 0 if they cannot be.";
     text.gauge("backsoon_fleet_copy_good", help).sample(&labels, flag(status.unsaved.is_none()));
+    let Some(peers) = &report.peers else { return };
+    let (heard, late) = peers.count();
+    let counted = |number: usize| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
+    let help = "Other replicas whose beats are heard.";
+    text.gauge("backsoon_fleet_replicas", help).sample(&labels, counted(heard));
+    let help = "Those of them whose next beats are missing. A replica is forgotten a minute after its last beat.";
+    text.gauge("backsoon_fleet_replicas_late", help).sample(&labels, counted(late));
+    let help = "Beats that were left out, because there are more replicas than are kept.";
+    text.counter("backsoon_fleet_beats_left_out", help).sample(&labels, counted(peers.refused()));
 }

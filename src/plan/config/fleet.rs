@@ -60,6 +60,8 @@ pub struct FleetNats {
     pub key: String,
     /// File of the credentials; `None` if the servers ask for none.
     pub credentials: Option<PathBuf>,
+    /// Name by which the other replicas know this one.
+    pub name: Option<String>,
 }
 
 /// NATS server.
@@ -174,12 +176,29 @@ fn nats(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<FleetNats>
         needs(&value, own, "nats", report);
         value.path("/run/secrets/nats.creds", report)
     });
+    let name = section.take("name").and_then(|value| {
+        needs(&value, own, "nats", report);
+        replica_name(&value, report)
+    });
     Some(FleetNats {
         servers: servers.filter(|servers| !servers.is_empty())?,
         bucket: bucket.unwrap_or_else(|| DEFAULT_BUCKET.to_owned()),
         key: key.unwrap_or_else(|| DEFAULT_KEY.to_owned()),
         credentials,
+        name,
     })
+}
+
+/// Reads the name of a replica.
+fn replica_name(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = value.string("web-1", report)?;
+    let is_part = |one: u8| one.is_ascii_alphanumeric() || matches!(one, b'-' | b'_' | b'.' | b':');
+    if text.is_empty() || text.len() > LONGEST_REPLICA || !text.bytes().all(is_part) {
+        let help = "write it like `web-1`: letters, digits, `.`, `_`, `-` and `:`, 128 at most";
+        report.wrong(value.span.clone(), format!("{} is not the name of a replica", quoted(text)), help);
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 /// Reads `kubernetes`.
@@ -335,6 +354,8 @@ fn warn_of_clear_token(token: Option<&Value<'_>>, url: Option<&HookUrl>, report:
     }
 }
 
+/// Bytes of the name of a replica.
+const LONGEST_REPLICA: usize = 128;
 const LEAST_EVERY: Duration = Duration::from_secs(1);
 const MOST_EVERY: Duration = Duration::from_secs(3600);
 const MOST_WAIT: Duration = Duration::from_secs(300);

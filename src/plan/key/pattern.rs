@@ -107,6 +107,7 @@ pub(in crate::plan) const NATS_BUCKET: Pattern =
     Pattern::new("name of a bucket", "backsoon", r"^[A-Za-z0-9_-]{1,128}$");
 pub(in crate::plan) const NATS_KEY: Pattern =
     Pattern::new("name of a key", "flags", r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$");
+pub(in crate::plan) const REPLICA: Pattern = Pattern::new("name of a replica", "web-1", r"^[A-Za-z0-9._:-]{1,128}$");
 pub(in crate::plan) const DATABASE: Pattern = Pattern::new(
     "URL of a database",
     "postgres://backsoon@db.example.com/status",

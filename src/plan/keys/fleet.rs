@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::key::pattern::{CONFIG_MAP_KEY, FILE, KUBERNETES_NAME, NATS, NATS_BUCKET, NATS_KEY, URL};
+use super::super::key::pattern::{CONFIG_MAP_KEY, FILE, KUBERNETES_NAME, NATS, NATS_BUCKET, NATS_KEY, REPLICA, URL};
 use super::super::key::{Absent, Form, Key, Rule, Table};
 
 /// `[fleet]`.
@@ -23,6 +23,13 @@ pub static FLEET: Table = Table {
             Form::Text(&FILE),
             Absent::Means("no login"),
             "File of the login at NATS: a credentials file (`.creds`), the seed of an nkey, or `user:password`.",
+        ),
+        Key::new(
+            "name",
+            Form::Text(&REPLICA),
+            Absent::Means("the name of the host, `:` and the port of the admin listener"),
+            "Name by which `backsoon status` and the other replicas know this one. No two should share one: \
+             `\"${HOSTNAME}\"`.",
         ),
         Key::new(
             "kubernetes",
@@ -72,6 +79,7 @@ pub static FLEET: Table = Table {
         Rule::Needs("bucket", "nats"),
         Rule::Needs("key", "nats"),
         Rule::Needs("credentials", "nats"),
+        Rule::Needs("name", "nats"),
         Rule::Needs("every", "url"),
         Rule::Needs("wait", "url"),
         Rule::Needs("token_file", "url"),

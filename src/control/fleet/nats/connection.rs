@@ -142,6 +142,45 @@ impl Connection {
         }
     }
 
+    /// Subscribes to a subject, in addition to those of its own. The server answers only if it refuses that.
+    pub(super) async fn subscribe(&mut self, subject: &str, subscription: &str) -> Result<(), FleetError> {
+        self.write(format!("SUB {subject} {subscription}\r\n").as_bytes()).await
+    }
+
+    /// Ends a subscription.
+    pub(super) async fn unsubscribe(&mut self, subscription: &str) -> Result<(), FleetError> {
+        self.write(format!("UNSUB {subscription}\r\n").as_bytes()).await
+    }
+
+    /// Publishes a message, perhaps with the subject of an answer, and waits for nothing.
+    pub(super) async fn publish(&mut self, subject: &str, reply: &str, payload: &[u8]) -> Result<(), FleetError> {
+        self.write(&publish(subject, reply, &[], payload)).await
+    }
+
+    /// Asks the server for a sign of life, which any word of it is.
+    pub(super) async fn ping(&mut self) -> Result<(), FleetError> {
+        self.write(b"PING\r\n").await
+    }
+
+    /// Returns the next operation; `None` if there is none until an instant, or until something else is ready.
+    pub(super) async fn heard(
+        &mut self,
+        until: Instant,
+        else_ready: impl Future<Output = ()>,
+    ) -> Result<Option<Operation>, FleetError> {
+        tokio::pin!(else_ready);
+        loop {
+            if let Some(operation) = self.parsed().await? {
+                return Ok(Some(operation));
+            }
+            tokio::select! {
+                read = self.read() => read?,
+                () = &mut else_ready => return Ok(None),
+                () = tokio::time::sleep_until(until) => return Ok(None),
+            }
+        }
+    }
+
     /// Sends a message without waiting for anything.
     pub(super) async fn send(&mut self, subject: &str) -> Result<(), FleetError> {
         self.write(&publish(subject, "", &[], b"")).await
@@ -187,23 +226,37 @@ impl Connection {
     /// Reads the next operation, and answers pings. Cancel safe, but for the answer, which is short.
     async fn operation(&mut self) -> Result<Operation, FleetError> {
         loop {
+            match self.parsed().await? {
+                Some(operation) => return Ok(operation),
+                None => self.read().await?,
+            }
+        }
+    }
+
+    /// Returns the next operation of those that were read, and answers pings.
+    async fn parsed(&mut self) -> Result<Option<Operation>, FleetError> {
+        loop {
             match parse(&self.ahead) {
                 Parsed::Whole(operation, size) => {
                     self.ahead.drain(..size);
                     match operation {
                         Operation::Ping => self.write(b"PONG\r\n").await?,
                         Operation::Error(why) => return Err(refused(&why)),
-                        Operation::Info(_) | Operation::Message(_) | Operation::Fine => return Ok(operation),
+                        Operation::Info(_) | Operation::Message(_) | Operation::Fine => return Ok(Some(operation)),
                     }
                 }
                 Parsed::Bad => return Err(FleetError::Wrong("it does not speak NATS".to_owned())),
-                Parsed::Partial => {
-                    let read = self.stream.read_buf(&mut self.ahead).await;
-                    if read.map_err(|error| FleetError::Unreached(told(&error)))? == 0 {
-                        return Err(FleetError::Unreached("the connection was closed".to_owned()));
-                    }
-                }
+                Parsed::Partial => return Ok(None),
             }
+        }
+    }
+
+    /// Reads some bytes. Cancel safe.
+    async fn read(&mut self) -> Result<(), FleetError> {
+        let read = self.stream.read_buf(&mut self.ahead).await;
+        match read.map_err(|error| FleetError::Unreached(told(&error)))? {
+            0 => Err(FleetError::Unreached("the connection was closed".to_owned())),
+            _ => Ok(()),
         }
     }
 
