@@ -8,29 +8,15 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
-use crate::files::source::ReadError;
+use crate::control::edit::unseen::{self, Seen, gone, is_missing};
 use crate::plan::compile::Memory;
-use crate::plan::flags;
 use crate::plan::snapshot::Phase;
-use crate::status::{FileStatus, Role, Status};
+use crate::status::{Role, Status};
 
 use super::admin::{self, Endpoint};
 use super::confirm::other_file;
 use super::failure::Failure;
 use super::place::Place;
-use super::words::harmless;
-
-/// Relation of the file on disk to the flags that a proxy has in force.
-enum Seen {
-    /// An edit of the file drops nothing unseen.
-    Whole,
-    /// The proxy waits to see if the file stays as it is, for this reason.
-    Pending(String),
-    /// The proxy goes by an earlier content, for this reason.
-    Refused(String),
-}
 
 /// Flag file that is about to be edited.
 pub(super) struct Target<'a> {
@@ -83,20 +69,7 @@ fn seen(target: &Target<'_>, status: &Status) -> Seen {
     if let Some(reads) = other_file(&target.place.path, told) {
         return seen_beside(target, &reads, status);
     }
-    let Some(in_force) = &told.in_force else { return Seen::Whole };
-    let pending = told.pending.as_ref().map(|pending| Seen::Pending(harmless(&pending.why)));
-    match target.place.read() {
-        Ok(content) if content.hash.to_string() == in_force.hash => Seen::Whole,
-        // The edit itself refuses an emptied file. For a text that cannot be parsed, its mistakes are the better
-        // message.
-        Ok(content) if content.is_blank() || !is_valid(&content.bytes) => Seen::Whole,
-        Ok(content) => pending.or_else(|| refused(told, &content.hash.to_string())).unwrap_or(Seen::Whole),
-        // A proxy that polls notices it later.
-        Err(ReadError::Missing) => pending.or_else(|| trouble(told)).unwrap_or_else(|| Seen::Pending(gone())),
-        Err(ReadError::NotAFile(_) | ReadError::TooLarge(_) | ReadError::Changing | ReadError::Unreadable(_)) => {
-            Seen::Whole
-        }
-    }
+    unseen::seen(target.place, told)
 }
 
 /// Judges a file that the proxy does not read. It takes up a missing one once that is made, if its config names it.
@@ -117,37 +90,12 @@ pub(super) fn has_config(status: &Status, config_file: &Path) -> bool {
     own.is_some() && own == theirs
 }
 
-fn is_missing(place: &Place) -> bool {
-    matches!(place.read(), Err(ReadError::Missing))
-}
-
 fn has_closures(memory: &Memory) -> bool {
     match memory {
         Memory::Lost => true,
         Memory::Fresh => false,
         Memory::States(states) => !states.is_empty(),
     }
-}
-
-/// Describes a missing file, as a proxy does.
-fn gone() -> String {
-    ReadError::Missing.to_string()
-}
-
-fn is_valid(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok_and(|text| flags::parse_at("", text, Timestamp::now()).0.is_some())
-}
-
-fn refused(told: &FileStatus, hash: &str) -> Option<Seen> {
-    told.error()?;
-    Some(match told.error_of(hash) {
-        Some(error) => Seen::Refused(harmless(&error.message)),
-        None => Seen::Pending("it has not read the file as it is now".to_owned()),
-    })
-}
-
-fn trouble(told: &FileStatus) -> Option<Seen> {
-    Some(Seen::Refused(harmless(told.trouble.as_deref()?)))
 }
 
 /// Time for which a file may be pending. A proxy decides within 3 s.
@@ -159,7 +107,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 mod tests {
     use super::*;
     use crate::files::source;
-    use crate::status::{InForceStatus, ProblemStatus};
+    use crate::status::{FileStatus, InForceStatus, ProblemStatus};
 
     #[test]
     fn an_error_of_an_earlier_content_is_no_word_on_one_that_was_not_read_yet() {

@@ -1,9 +1,11 @@
 //! The admin listener: a page for people, `/livez`, `/readyz`, `/metrics`, `/status`, `/events` and `/verify`. Operators
-//! and probes use the listener, never visitors. Flags do not matter to it, and nothing can be changed through it.
+//! and probes use the listener, never visitors. Flags do not matter to it, and nothing can be changed through it unless
+//! the config says who may ([`write`]).
 
 mod followers;
 mod page;
 mod verify;
+mod write;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -37,9 +39,11 @@ use super::observe::Observations;
 use super::report::{self, Report};
 use super::subscribers::OutboxView;
 use followers::{Connection, Events};
+use write::Caller;
 
 pub(super) use followers::Followers;
 pub(super) use page::Page;
+pub(super) use write::{Write, unusable};
 
 /// The socket of the admin listener.
 #[derive(Debug)]
@@ -64,6 +68,7 @@ impl AdminListener {
 pub(super) struct Shared {
     pub followers: Followers,
     pub page: Page,
+    pub write: Write,
     pub reader: Reader,
     pub meters: Arc<Meters>,
     pub report: RefCell<Report>,
@@ -92,7 +97,7 @@ async fn tcp(listener: std::net::TcpListener, shared: Rc<Shared>) -> std::io::Re
     let open = Rc::new(Cell::new(0));
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => spawn(stream, &shared, &open),
+            Ok((stream, peer)) => spawn(stream, Caller::Tcp(peer.ip().to_canonical()), &shared, &open),
             Err(_) => tokio::time::sleep(ACCEPT_BACKOFF).await,
         }
     }
@@ -104,14 +109,22 @@ async fn unix(listener: std::os::unix::net::UnixListener, shared: Rc<Shared>) ->
     let open = Rc::new(Cell::new(0));
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => spawn(stream, &shared, &open),
+            Ok((stream, _)) => {
+                let user = stream.peer_cred().ok().map(|peer| peer.uid());
+                spawn(stream, Caller::Unix(user), &shared, &open);
+            }
             Err(_) => tokio::time::sleep(ACCEPT_BACKOFF).await,
         }
     }
 }
 
 /// Serves one connection in a task of its own, unless too many are open.
-fn spawn(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, shared: &Rc<Shared>, open: &Rc<Cell<usize>>) {
+fn spawn(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    caller: Caller,
+    shared: &Rc<Shared>,
+    open: &Rc<Cell<usize>>,
+) {
     if open.get() >= MOST_CONNECTIONS {
         return;
     }
@@ -121,7 +134,7 @@ fn spawn(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, shared: &Rc<Shar
         let connection = Rc::new(Connection::default());
         let service = service_fn(|request| {
             let (shared, connection) = (Rc::clone(&shared), Rc::clone(&connection));
-            async move { Ok::<_, Infallible>(harden(answer(&shared, &connection, &request).await)) }
+            async move { Ok::<_, Infallible>(harden(answer(&shared, &connection, (request, caller)).await)) }
         });
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_header_size(HEAD_SIZE);
@@ -137,9 +150,16 @@ fn spawn(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, shared: &Rc<Shar
 /// An answer, or the stream of a follower.
 type Answer = Response<Either<Full<Bytes>, Events>>;
 
-async fn answer(shared: &Rc<Shared>, connection: &Rc<Connection>, request: &Request<Incoming>) -> Answer {
+async fn answer(
+    shared: &Rc<Shared>,
+    connection: &Rc<Connection>,
+    (request, caller): (Request<Incoming>, Caller),
+) -> Answer {
+    if write::is_on(shared, request.uri().path()) {
+        return write::answer(shared, caller, request).await.map(Either::Left);
+    }
     if request.uri().path() == "/verify" {
-        return verify::answer(shared, request).await.map(Either::Left);
+        return verify::answer(shared, &request).await.map(Either::Left);
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");

@@ -10,5 +10,6 @@ pub(crate) mod refusal;
 pub(crate) mod routes;
 pub(crate) mod steps;
 pub(crate) mod text;
+pub(crate) mod unseen;
 pub(crate) mod windows;
 pub(crate) mod words;

@@ -131,6 +131,7 @@ pub(crate) fn from(config_file: &Path, reader: &mut impl Reader) -> Result<Loade
 /// Returns the warnings that come and go without an edit: secrets that others can read, and certificates that end.
 pub(super) fn standing(config: &Config, materials: &Materials, now: Timestamp) -> Vec<Problem> {
     let mut standing = certs::exposed(config);
+    standing.extend(super::admin::unusable(config));
     standing.extend(materials.warnings(now));
     standing
 }

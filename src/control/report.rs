@@ -1,10 +1,12 @@
 //! The report about files and routes, for `/status` and `/readyz`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::live::Generation;
+use crate::plan::config::Config;
 use crate::plan::flags::Link;
 use crate::plan::lifecycle::Reason;
 use crate::plan::pass;
@@ -32,6 +34,8 @@ pub(super) struct Report {
     pub state_good: bool,
     /// Entries of the history that could not be written.
     pub history_lost: u64,
+    /// The config in force.
+    pub config: Option<Arc<Config>>,
     /// The address of the admin listener.
     pub admin: Option<String>,
     /// Number of times that a file was refused.

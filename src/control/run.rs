@@ -17,7 +17,7 @@ use crate::plan::snapshot::{Route, Snapshot};
 use crate::telemetry::Meters;
 use crate::telemetry::access::AccessWriter;
 
-use super::admin::{self, AdminListener, Followers, Page, Shared};
+use super::admin::{self, AdminListener, Followers, Page, Shared, Write};
 use super::beats::{self, Beats};
 use super::clock;
 use super::controller::{Changed, Controller};
@@ -138,6 +138,7 @@ impl Loop {
         let shared = Rc::new(Shared {
             followers: Followers::default(),
             page: Page::new(),
+            write: Write::default(),
             reader,
             meters,
             report: RefCell::new(controller.report()),

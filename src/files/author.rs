@@ -106,6 +106,11 @@ impl Signer {
         Self { user: user(), command: command(std::env::args_os().skip(1)) }
     }
 
+    /// Returns a signer by name, with the words of what was asked for.
+    pub(crate) fn named(user: String, words: &str) -> Self {
+        Self { user, command: words.chars().take(LONGEST_COMMAND).collect() }
+    }
+
     /// Returns the signature of a content.
     pub(crate) fn signature(&self, content: &[u8]) -> Option<String> {
         let Self { user, command } = self.clone();

@@ -192,6 +192,7 @@ pub(super) fn config(route: String, always_open: Vec<Exception>, policy: Policy)
         listen: Vec::new(),
         admin: None,
         admin_file: SocketFile::default(),
+        admin_write: None,
         replicas: Vec::new(),
         fleet: None,
         limits: Limits::default(),

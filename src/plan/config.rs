@@ -37,6 +37,7 @@ mod template;
 mod tls;
 mod values;
 mod variables;
+mod write;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -77,6 +78,7 @@ pub use switch::Switch;
 pub use template::{ProgramFormat, ProgramTemplate};
 pub use tls::{CertSource, ClientAuth, ClientNeed, ListenTls, TlsFiles, TlsVersion};
 pub use variables::{Origin, Used};
+pub use write::AdminWrite;
 
 use super::path::PathPattern;
 use super::problem::Problem;
@@ -107,6 +109,8 @@ pub struct Config {
     pub admin: Option<Address>,
     /// Access to the file of the admin listener, if that is a unix socket.
     pub admin_file: SocketFile,
+    /// Rights to change flags through the admin listener; `None` if nobody may.
+    pub admin_write: Option<AdminWrite>,
     /// Admin listeners of all proxies that share the flag file, for commands; the proxy itself asks none.
     pub replicas: Vec<Endpoint>,
     /// Source of the flag file; `None` for a file.

@@ -25,6 +25,7 @@ mod switch;
 mod times;
 mod tls;
 mod upstream;
+mod write;
 
 #[cfg(test)]
 mod tests;
@@ -49,3 +50,4 @@ pub use sticky::STICKY;
 pub use switch::SWITCH;
 pub use tls::{CERTIFICATE, TLS};
 pub use upstream::UPSTREAM;
+pub use write::ADMIN_WRITE;

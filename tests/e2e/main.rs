@@ -116,3 +116,4 @@ mod windows;
 mod with;
 mod withdrawn;
 mod word;
+mod write_api;

@@ -119,6 +119,15 @@ fn validate(file: &Path, before: &str, after: &str) -> Result<Flags, EditFailure
     }
 }
 
+/// Parses a text that is about to be edited.
+///
+/// # Errors
+/// If it has errors.
+pub(crate) fn flags_of(file: &Path, text: &str) -> Result<Flags, EditFailure> {
+    let (parsed, problems) = parse(file, text);
+    parsed.map(|parsed| parsed.flags).ok_or_else(|| EditFailure::WrongBefore { file: file.to_owned(), problems })
+}
+
 fn parse(file: &Path, text: &str) -> (Option<flags::Parsed>, Vec<Problem>) {
     flags::parse_at(&file.display().to_string(), text, Timestamp::now())
 }

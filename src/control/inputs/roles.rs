@@ -1,6 +1,7 @@
 //! The watched files of the inputs: their roles, and their description in `/status`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -79,6 +80,7 @@ impl Inputs {
             watching,
             problems: problem.into_iter().collect(),
             refused: self.findings.refused(),
+            config: Some(Arc::clone(self.config())),
             admin: self.startup.bound.clone(),
             fleet: self.fleet_report(),
             ..Report::default()

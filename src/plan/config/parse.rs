@@ -20,12 +20,12 @@ use super::notify::MailTable;
 use super::route_page::RoutePages;
 use super::variables::Filler;
 use super::{
-    Address, Config, Endpoint, Listen, MOST_REPLICAS, OnMissing, PageConfig, Parsed, ProgramTemplate, RouteConfig,
-    SocketFile, StatusConfig, StoreConfig, Surroundings, Trace, TrustedProxies, Used,
+    Address, AdminWrite, Config, Endpoint, Listen, MOST_REPLICAS, OnMissing, PageConfig, Parsed, ProgramTemplate,
+    RouteConfig, SocketFile, StatusConfig, StoreConfig, Surroundings, Trace, TrustedProxies, Used,
 };
 use super::{
     address, fields, fleet, foreign, include, mail, notify, page, proxy_protocol, redirect, route, socket, status, tls,
-    values,
+    values, write,
 };
 
 /// Parses a config.
@@ -66,7 +66,8 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let trace = top.take("trace").and_then(|value| trace(&value, report)).unwrap_or_default();
     let listen = listeners(top, report);
     let admin = top.take("admin").and_then(|value| admin(&value, &listen, report));
-    let (admin, admin_file) = admin.unzip();
+    let (admin, of_admin) = admin.unzip();
+    let (admin_file, admin_write) = of_admin.unwrap_or_default();
     let replicas = top.take("replicas").map(|value| replicas(&value, report)).unwrap_or_default();
     let fleet = top.take("fleet").and_then(|value| fleet::fleet(&value, report));
     refuse_two_sources(fleet.is_some(), maintenance_span, report);
@@ -84,6 +85,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let mut pages = RoutePages::new(&page);
     let edge = (listen.as_slice(), &page.prefix);
     let (mut routes, programs) = routes(top, least, (&inherited, &limits, &mut pages, edge), report);
+    let admin_write = admin_write.map(|(write, span)| write::of_routes(write, &routes, span, report));
     let status_span = status.as_ref().map(|value| value.span.clone());
     let status = status.map(|value| status::status(&value, &page, &routes, report)).unwrap_or_default();
     let site = status.listen.clone().filter(|(site, place)| is_free(site, place, (&listen, admin.as_ref()), report));
@@ -106,7 +108,8 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
         response,
         listen: listen.into_iter().chain(site).map(|(listen, _)| listen).collect(),
         admin,
-        admin_file: admin_file.unwrap_or_default(),
+        admin_file,
+        admin_write,
         replicas,
         fleet,
         limits,
@@ -293,12 +296,14 @@ fn admin(
     value: &Value<'_>,
     listen: &[(Listen, Range<usize>)],
     report: &mut Report<'_>,
-) -> Option<(Address, SocketFile)> {
+) -> Option<(Address, (SocketFile, Option<(AdminWrite, Range<usize>)>))> {
     let table = value.table("[admin]", report)?;
     let mut section = Section::new(&keys::ADMIN, "`[admin]`", value.span.clone(), table);
     let written = section.need("address", "say where: `address = \"127.0.0.1:9901\"`");
     let address = written.as_ref().and_then(|written| address::listen(written, report));
     let file = socket::file(&mut section, address.as_ref(), report);
+    let write = section.take("write");
+    let write = write.and_then(|value| Some((write::write(&value, address.as_ref(), report)?, value.span.clone())));
     section.finish(report, no_hint);
     let (written, address) = (written?, address?);
     if let Some((_, public)) = listen.iter().find(|(listen, _)| socket::meeting(&listen.address, &address).is_some()) {
@@ -309,7 +314,7 @@ fn admin(
         report.wrong(written.span, "the admin listener must not share a public address", help);
         return None;
     }
-    Some((address, file))
+    Some((address, (file, write)))
 }
 
 fn replicas(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Endpoint> {

@@ -69,7 +69,7 @@ fn mode(value: &Value<'_>, report: &mut Report<'_>) -> Option<u32> {
 }
 
 /// Reads the name or the number of a user or a group.
-fn account(value: &Value<'_>, what: &str, report: &mut Report<'_>) -> Option<Account> {
+pub(super) fn account(value: &Value<'_>, what: &str, report: &mut Report<'_>) -> Option<Account> {
     let text = value.string("www-data", report)?;
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // The largest number stands for no change (chown(2)).

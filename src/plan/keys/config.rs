@@ -25,6 +25,7 @@ use super::switch::SWITCH;
 use super::times::{RETRY_TIME, ROUTE_TIME};
 use super::tls::CERTIFICATE;
 use super::upstream;
+use super::write::ADMIN_WRITE;
 
 /// `backsoon.toml`.
 pub static CONFIG: Table = Table {
@@ -169,6 +170,12 @@ pub static ADMIN: Table = Table {
         MODE_KEY,
         OWNER_KEY,
         GROUP_KEY,
+        Key::new(
+            "write",
+            Form::Table(&ADMIN_WRITE),
+            Absent::Means("nothing can be changed there"),
+            "Who may change flags through the admin listener. A change takes effect at once.",
+        ),
     ],
     rules: &[],
 };

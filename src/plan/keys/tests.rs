@@ -147,7 +147,8 @@ fn smallest(table: &'static Table, set: Option<(&str, &str)>) -> Entries {
     }
     names.retain(|name| !is_set(name));
     let value = |name: &str| match (table.header, name, set) {
-        ("[[listen]]" | "[admin]", "address", Some(("mode" | "owner" | "group", _)))
+        ("[[listen]]", "address", Some(("mode" | "owner" | "group", _)))
+        | ("[admin]", "address", Some(("mode" | "owner" | "group" | "write", _)))
         | ("[status]", "listen", Some(("mode" | "owner" | "group", _))) => "\"unix:/socket\"".to_owned(),
         ("[[listen]]", "name", _) => "\"internal\"".to_owned(),
         ("[[listen]]", "address", _) => "\"[::1]:1\"".to_owned(),
