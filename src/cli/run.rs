@@ -104,8 +104,8 @@ fn serve(options: &Options, preview: Option<Preview>, log: LogHandle) -> Result<
     let access = AccessWriter::start(access_file).map(Arc::new);
     let access = access.map_err(|error| StartError::System("cannot open the access log", error))?;
     let (mut publisher, reader) = live::cell(controller.first());
-    controller.open_site(&mut publisher);
     controller.announce(admin.as_ref().and_then(AdminListener::address));
+    controller.open_site(&mut publisher);
     let (stage, staged) = watch::channel(Stage::Running);
     let tls = controller.config().listen.iter().map(|listen| listen.tls.is_some()).collect();
     let logs = (0..workers).map(|_| access.log()).collect();

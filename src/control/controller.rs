@@ -133,7 +133,7 @@ impl Controller {
     pub(crate) fn open_site(&mut self, publisher: &mut Publisher) {
         let state = self.recorder.as_ref().map(|recorder| recorder.state_dir().clone());
         let (site, forms) = (publisher.site(), publisher.take_forms());
-        let news = NewsDesk::start(state, site, forms, self.look(publisher.current()));
+        let news = NewsDesk::start(state, site, forms, self.look(publisher.current()), self.replica_name());
         self.news = news.inspect_err(|error| tracing::warn!(%error, "the status site stays as it is")).ok();
     }
 

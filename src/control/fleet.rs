@@ -8,6 +8,7 @@ pub(crate) mod copy;
 mod follower;
 mod http;
 mod kubernetes;
+mod lease;
 mod nats;
 mod once;
 mod outlet;
@@ -26,6 +27,7 @@ use crate::plan::problem::Problem;
 use crate::status::fleet::FleetStatus;
 
 pub(crate) use follower::{Follower, Last, Patient, Sight};
+pub(crate) use lease::SenderLease;
 pub(crate) use nats::{Asker, Reply};
 pub(crate) use once::{Fetched, away, block_on, fetch};
 use outlet::Outlet;

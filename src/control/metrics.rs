@@ -404,6 +404,10 @@ fn outbox(text: &mut Exposition, outbox: Option<&OutboxReport>) {
     let Some(outbox) = outbox else { return };
     let help = "1 if the outbox can read and write its files, 0 if not: then subscribers are not told.";
     text.gauge("backsoon_outbox_good", help).sample(&[], flag(outbox.error.is_none()));
+    if let Some(sender) = &outbox.sender {
+        let help = "1 if this replica holds the lease and tells subscribers, 0 if another does, or none.";
+        text.gauge("backsoon_outbox_sender", help).sample(&[], flag(sender.own));
+    }
     text.gauge("backsoon_outbox_due", "Deliveries that wait.").sample(&[], number(outbox.due));
     if let Some(oldest) = outbox.oldest {
         let help = "Instant of the oldest update that somebody is still to be told.";

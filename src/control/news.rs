@@ -78,10 +78,11 @@ impl NewsDesk {
         site: SitePublisher,
         forms: Option<FormDesk>,
         first: Look,
+        replica: String,
     ) -> io::Result<Self> {
         let meter = forms.as_ref().map(|forms| Arc::clone(&forms.meter)).unwrap_or_default();
         let forms = forms.map(FormThread::new);
-        let mut newsroom = Newsroom::new(state, site, forms, meter);
+        let mut newsroom = Newsroom::new(state, site, forms, meter, replica);
         let outbox = newsroom.view.clone();
         // The site is whole from the first request on.
         let mut newsroom = chore::run(STACK_FOR_TEMPLATES, move || {
@@ -169,6 +170,8 @@ struct Newsroom {
     ledger: Ledger,
     file: Option<LedgerFile>,
     state: Option<StateDir>,
+    /// Name of this replica.
+    replica: String,
     /// Outbox; `None` while this proxy tells no subscribers.
     subscribers: Option<Subscribers>,
     view: OutboxView,
@@ -191,12 +194,19 @@ struct Rendered {
 }
 
 impl Newsroom {
-    fn new(state: Option<StateDir>, site: SitePublisher, forms: Option<FormThread>, meter: Arc<FormMeter>) -> Self {
+    fn new(
+        state: Option<StateDir>,
+        site: SitePublisher,
+        forms: Option<FormThread>,
+        meter: Arc<FormMeter>,
+        replica: String,
+    ) -> Self {
         let mut file = state.clone().map(LedgerFile::new);
         let known = file.as_mut().and_then(LedgerFile::load);
         let ledger = known.unwrap_or_else(|| Ledger::new(Timestamp::now()));
         let view = OutboxView::new(meter);
-        Self { ledger, file, state, subscribers: None, view, forms, site, version: 0, rendered: None, keyless: None }
+        let (subscribers, rendered, keyless) = (None, None, None);
+        Self { ledger, file, state, replica, subscribers, view, forms, site, version: 0, rendered, keyless }
     }
 
     /// Looks at a publication: tells, saves and forgets.
@@ -237,7 +247,7 @@ impl Newsroom {
             // The old one has let go of its file before the next one opens it.
             self.subscribers = None;
             self.view.show(None);
-            self.subscribers = self.state.as_ref().and_then(|state| Subscribers::start(state, config));
+            self.subscribers = self.state.as_ref().and_then(|state| Subscribers::start(state, config, &self.replica));
             self.subscribers.iter().for_each(|subscribers| subscribers.show_in(&self.view));
         }
         let Some(subscribers) = &self.subscribers else { return };

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::outbox::address::Reach;
 use crate::outbox::keys::public_keys;
+use crate::outbox::lease::Lease;
 use crate::outbox::mail::mailer::MailDesk;
 use crate::outbox::notice::Notice;
 use crate::outbox::run::{Outbox, Settings};
@@ -21,6 +22,7 @@ use crate::plan::page::Renderer;
 use crate::plan::problem::Problem;
 
 use super::certs;
+use super::fleet::SenderLease;
 use super::forms::Scene;
 use super::state::StateDir;
 
@@ -29,6 +31,8 @@ pub(super) use view::OutboxView;
 /// Outbox of a proxy that tells subscribers. Dropping it ends the outbox.
 pub(super) struct Subscribers {
     outbox: Option<Outbox>,
+    /// Keeper of the lease, which is given back after the end of the outbox.
+    lease: Option<SenderLease>,
     /// Reach of the outbox, or of the last attempt to start one.
     reach: Reach,
     store: StoreConfig,
@@ -40,9 +44,10 @@ pub(super) struct Subscribers {
 
 impl Subscribers {
     /// Starts the outbox if this proxy shall tell subscribers. If there is no thread for it, nobody is told.
-    pub(super) fn start(state: &StateDir, config: &Config) -> Option<Self> {
+    pub(super) fn start(state: &StateDir, config: &Config, replica: &str) -> Option<Self> {
         let (status, mail) = (&config.status, config.mail.clone());
         let reach = status.send.then(|| Reach { allow_private: status.allow_private.clone() })?;
+        let (keeper, lease) = lease_of(config, replica);
         let settings = Settings {
             state_dir: state.path().to_owned(),
             store: status.store.clone(),
@@ -50,6 +55,7 @@ impl Subscribers {
             tls: certs::public_client()?,
             mail: mail.clone(),
             digest_at: status.digest_at.clone(),
+            lease,
         };
         // What is wrong with the files is told by the outbox, which tries again.
         let keys = match &status.store {
@@ -58,7 +64,8 @@ impl Subscribers {
         };
         let outbox = Outbox::start(settings);
         let outbox = outbox.inspect_err(|error| tracing::error!(%error, "subscribers are not told")).ok();
-        Some(Self { outbox, reach, store: status.store.clone(), mail, digest_at: status.digest_at.clone(), keys })
+        let (store, digest_at) = (status.store.clone(), status.digest_at.clone());
+        Some(Self { outbox, lease: keeper, reach, store, mail, digest_at, keys })
     }
 
     /// Returns the public keys.
@@ -118,6 +125,24 @@ impl Drop for Subscribers {
     fn drop(&mut self) {
         if let Some(outbox) = self.outbox.take() {
             outbox.stop();
+        }
+        self.lease = None;
+    }
+}
+
+/// Begins to try for the lease, if replicas with files of their own share an engine that has one. A shared database needs
+/// none: each delivery is claimed there.
+fn lease_of(config: &Config, replica: &str) -> (Option<SenderLease>, Option<Lease>) {
+    let fleet = match (&config.status.store, &config.fleet) {
+        (StoreConfig::Local, Some(fleet)) => fleet,
+        (StoreConfig::Postgres(_), _) | (StoreConfig::Local, None) => return (None, None),
+    };
+    match SenderLease::start(fleet, replica.to_owned()) {
+        Ok(started) => started.unzip(),
+        Err(error) => {
+            tracing::error!(%error, "subscribers are not told: the sender's lease cannot be kept");
+            // One that nobody keeps, and so is never held.
+            (None, Some(Lease::new().0))
         }
     }
 }

@@ -6,7 +6,9 @@
 pub mod address;
 pub mod endpoint;
 pub mod keys;
+pub mod lease;
 pub mod place;
+pub mod progress;
 
 pub mod mail;
 pub mod notice;

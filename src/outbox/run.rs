@@ -1,5 +1,6 @@
 //! Thread of the outbox, and the handle that control has of it.
 
+mod tenancy;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use crate::plan::news::PublicKeys;
 use super::address::Reach;
 use super::clerk::{Ask, Clerk};
 use super::keys::SenderKeys;
+use super::lease::Lease;
 use super::mail::mailer::MailDesk;
 use super::notice::Notice;
 use super::post::Connector;
@@ -29,6 +31,9 @@ use super::sender::{Counts, Sender};
 use super::stationery::Stationery;
 use super::store::{Depth, Store};
 use super::told::told;
+
+pub use tenancy::LeaseStatus;
+use tenancy::Tenancy;
 
 /// Outbox that runs on a thread of its own.
 #[derive(Debug)]
@@ -55,6 +60,8 @@ pub struct Settings {
     pub mail: Option<MailConfig>,
     /// Time of day of the digests.
     pub digest_at: DigestTime,
+    /// Lease without which this proxy tells nobody; `None` if it needs none.
+    pub lease: Option<Lease>,
 }
 
 /// State of an outbox, as operators see it.
@@ -70,6 +77,8 @@ pub struct OutboxStatus {
     pub counts: Counts,
     /// Public keys of this proxy.
     pub public_keys: PublicKeys,
+    /// Lease, if this proxy needs one.
+    pub lease: Option<LeaseStatus>,
 }
 
 /// Update that was refused: too many wait for the store. It can be told again later.
@@ -87,6 +96,7 @@ struct Worker {
     asked: Option<Ask>,
     stationery: watch::Receiver<Arc<Stationery>>,
     status: watch::Sender<OutboxStatus>,
+    tenancy: Tenancy,
     /// Store that is open, until the sender has it.
     store: Option<Store>,
     /// Sender; `None` while its store or its keys cannot be opened.
@@ -116,6 +126,7 @@ impl Outbox {
         let (stationery, sheets) = watch::channel(Arc::default());
         let (publish, status) = watch::channel(OutboxStatus::default());
         let worker = Worker {
+            tenancy: Tenancy::new(settings.lease.clone()),
             settings,
             inbox: notices,
             clerk: clerk.clone(),
@@ -199,6 +210,9 @@ impl Worker {
             }
             last = sender.settle(Timestamp::now()).await.map_err(|error| told(&error));
         }
+        if let Some(sender) = &mut self.sender {
+            self.tenancy.say(sender, Timestamp::now());
+        }
         self.complain(last.err());
     }
 
@@ -219,7 +233,9 @@ impl Worker {
         while let Some(notice) = self.unrecorded.front() {
             sender.record(notice, now).await.map_err(|error| told(&error))?;
             self.unrecorded.pop_front();
+            self.tenancy.recorded();
         }
+        let may = self.tenancy.settle(sender, now).map_err(|error| told(&error))?;
         if self.pruned.is_none_or(|pruned| pruned.elapsed() > PRUNE_EVERY) {
             sender.store().prune(now).await.map_err(|error| told(&error))?;
             self.pruned = Some(Instant::now());
@@ -234,7 +250,7 @@ impl Worker {
             self.asked = None;
         }
         let stationery = Arc::clone(&self.stationery.borrow());
-        sender.start(&stationery, now).await.map_err(|error| told(&error))
+        sender.start(&stationery, may, now).await.map_err(|error| told(&error))
     }
 
     /// Opens the store and the keys.
@@ -260,6 +276,7 @@ impl Worker {
             (None, _) | (_, Some(_)) => AFTER_ERROR,
         };
         let rest = if self.is_behind { rest.min(PUBLISH_EVERY) } else { rest };
+        let rest = self.tenancy.left().map_or(rest, |left| rest.min(left));
         let has_room = self.unrecorded.len() < MOST_UNRECORDED;
         // Nothing is written in here: what one of these begins, another may end.
         tokio::select! {
@@ -269,6 +286,7 @@ impl Worker {
                 None => return Wake::Stop,
             },
             Some(ask) = self.asks.recv(), if self.asked.is_none() => self.asked = Some(ask),
+            () = self.tenancy.changed() => {}
             () = sleep(rest) => {}
         }
         Wake::GoOn
@@ -300,12 +318,14 @@ impl Worker {
             None => (before.depth, before.counts, before.public_keys),
         };
         let unrecorded = self.unrecorded.len();
+        let lease = self.sender.as_mut().and_then(|sender| self.tenancy.say(sender, Timestamp::now()));
         self.status.send_replace(OutboxStatus {
             error: self.error.clone(),
             unrecorded,
             depth,
             counts,
             public_keys: keys,
+            lease,
         });
         self.published = Some(Instant::now());
     }

@@ -17,6 +17,7 @@ use crate::plan::config::DigestTime;
 use crate::plan::news::PublicKeys;
 
 use super::chat;
+use super::lease::MayTell;
 use super::mail::mailer::{MailDesk, MailError};
 use super::meaning::Meaning;
 use super::notice::Notice;
@@ -154,11 +155,12 @@ impl Sender {
         self.store.record(notice, now, self.digest_at.after(now)).await
     }
 
-    /// Starts attempts that are due, as many as may run at a time.
+    /// Starts attempts that are due, as many as may run at a time. Whoever may not tell asks those who subscribe here all
+    /// the same.
     ///
     /// # Errors
     /// If the store cannot be written.
-    pub async fn start(&mut self, stationery: &Stationery, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn start(&mut self, stationery: &Stationery, may: MayTell, now: Timestamp) -> Result<(), StoreError> {
         if self.is_full() {
             return Ok(());
         }
@@ -169,11 +171,19 @@ impl Sender {
         }
         let room = MOST_LETTERS.saturating_sub(self.letters.len());
         self.ask_readers(stationery, room, now).await?;
-        for claim in self.store.claim(now, LEASE, free, MOST_PER_HOST).await? {
-            self.send(claim, now);
+        if may == MayTell::Yes {
+            for claim in self.store.claim(now, LEASE, free, MOST_PER_HOST).await? {
+                self.send(claim, now);
+            }
         }
         self.peak = self.flights.len();
         Ok(())
+    }
+
+    /// Ends deliveries that are under way. What became of them is not known, so they are repeated by whoever tells then.
+    pub fn stand_down(&mut self) {
+        self.flights = JoinSet::new();
+        self.peak = usize::MAX;
     }
 
     /// Waits for the end of an attempt; for ever if none is under way. [`Sender::settle`] notes it. Cancel safe.

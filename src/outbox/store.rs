@@ -19,6 +19,7 @@ use rustls::ClientConfig;
 use crate::plan::config::StoreConfig;
 
 use super::notice::Notice;
+use super::progress::Progress;
 use super::subscription::{Order, State, Subscription};
 
 pub use delivery::{Claim, Claimed, Depth, Outcome, Recorded, Refusal};
@@ -220,6 +221,28 @@ impl Store {
         match self {
             Self::Sqlite(store) => store.depth(),
             Self::Postgres(store) => store.depth().await,
+        }
+    }
+
+    /// Returns which updates were told, and to whom not yet. Replicas that share a database see that there.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn progress(&self, now: Timestamp) -> Result<Progress, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.progress(now),
+            Self::Postgres(_) => Ok(Progress::default()),
+        }
+    }
+
+    /// Ends the deliveries that another replica with a file of its own has made, and returns their number.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn take_over(&mut self, told: &Progress, now: Timestamp) -> Result<usize, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.take_over(told, now),
+            Self::Postgres(_) => Ok(0),
         }
     }
 

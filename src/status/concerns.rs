@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 
 use super::fleet::FleetStatus;
+use super::outbox::SenderReport;
 use super::{FileStatus, ProblemStatus, Role, RouteStatus, Status};
 use crate::plan::snapshot::Phase;
 use crate::plan::words;
@@ -32,6 +33,8 @@ pub(crate) enum Kind {
     Route,
     /// The engine that the flags come from is away, or has lost something.
     Engine,
+    /// Subscribers are not told, or not all of them.
+    Outbox,
     /// Something besides the files is wrong.
     Other,
     /// A route goes without an upstream that fails its checks.
@@ -62,11 +65,12 @@ pub(crate) fn concerns(status: &Status, now: Timestamp) -> Vec<Concern> {
     });
     let routes = status.routes.iter().flat_map(of_route);
     let others = status.other_problems().map(|problem| told(Kind::Other, problem));
+    let sender = status.outbox.iter().filter_map(|outbox| outbox.sender.as_ref()).flat_map(of_sender);
     let silent = status.outbox.iter().filter_map(|outbox| {
         let text = format!("subscribers are not told: {}", outbox.error.as_deref()?);
-        Some(Concern { kind: Kind::Other, text })
+        Some(Concern { kind: Kind::Outbox, text })
     });
-    let others = others.chain(silent).chain(status.fleet.iter().flat_map(|fleet| of_engine(fleet, now)));
+    let others = others.chain(silent).chain(sender).chain(status.fleet.iter().flat_map(|fleet| of_engine(fleet, now)));
     let warnings = status.files.iter().flat_map(warnings);
     let left_out = status.routes.iter().flat_map(left_out);
     let outlooks = status.routes.iter().filter_map(|route| outlook(route, now));
@@ -74,6 +78,15 @@ pub(crate) fn concerns(status: &Status, now: Timestamp) -> Vec<Concern> {
     let without = status.routes.iter().filter_map(without);
     let routes = routes.chain(left_out).chain(without).chain(unwell).chain(outlooks);
     refused.chain(pending).chain(routes).chain(polling).chain(others).chain(warnings).collect()
+}
+
+/// Returns the concerns about the lease by which one replica tells subscribers.
+fn of_sender(sender: &SenderReport) -> impl Iterator<Item = Concern> {
+    let trouble = sender.trouble.as_ref().map(|why| format!("the sender's lease cannot be asked for: {why}"));
+    let differs = sender.differs.as_ref().zip(sender.replica.as_ref()).map(|(differs, replica)| {
+        format!("{replica} tells subscribers, and knows others than this replica: {differs}")
+    });
+    [trouble, differs].into_iter().flatten().map(|text| Concern { kind: Kind::Outbox, text })
 }
 
 /// Returns the concerns about the engine of the flags.

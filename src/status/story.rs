@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 
 use super::fleet::FleetStatus;
+use super::outbox::SenderReport;
 use super::{FileStatus, RouteStatus, WatchingStatus};
 use crate::plan::snapshot::Phase;
 use crate::plan::words;
@@ -54,6 +55,15 @@ pub(crate) fn engine(fleet: &FleetStatus, now: Timestamp) -> String {
         None => "no word yet".to_owned(),
     };
     format!("flags come from {}, {revision}, {word}", fleet.kind)
+}
+
+/// Returns who tells subscribers.
+pub(crate) fn sender(sender: &SenderReport) -> String {
+    match (&sender.replica, sender.own) {
+        (_, true) => "subscribers are told by this replica".to_owned(),
+        (Some(replica), false) => format!("subscribers are told by {replica}"),
+        (None, false) => "subscribers are told by nobody now".to_owned(),
+    }
 }
 
 /// Returns the reason of a route's phase and its next phase. A route that stays open has neither.

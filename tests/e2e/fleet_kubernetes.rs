@@ -306,6 +306,13 @@ fn a_config_map_is_followed_through_all_that_ends_a_watch() {
 }
 
 #[test]
+fn a_command_holds_a_config_map_until_its_runner_is_killed() {
+    let (api, upstream) = (Api::start(), Upstream::ok());
+    api.put(OPEN);
+    crate::with::holds_until_its_runner_is_killed(&api.proxy(&upstream), || api.text());
+}
+
+#[test]
 fn commands_patch_the_config_map_and_lose_no_edit_of_others() {
     let (api, upstream) = (Api::start(), Upstream::ok());
     let proxy = api.proxy(&upstream);

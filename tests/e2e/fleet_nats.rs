@@ -154,7 +154,8 @@ fn ten_shells_edit_one_key_and_no_edit_is_lost() {
             let admin = &admin;
             scope.spawn(move || {
                 let route = format!("r{shell}");
-                for word in ["on", "off", "on"] {
+                // An odd number would leave it open.
+                for word in ["on", "off"].into_iter().cycle().take(9).chain(["on"]) {
                     // A shell that is outrun is told so, and tries again, as a script would.
                     let tries = (0..20).map(|_| run(dir, &[word, &route, "--admin", admin]).code);
                     let ended = tries.into_iter().find(|code| *code != 75).unwrap();
@@ -172,6 +173,13 @@ fn ten_shells_edit_one_key_and_no_edit_is_lost() {
         closed == 10
     });
     run(dir, &["history"]).exits(0).says("on r");
+}
+
+#[test]
+fn a_command_holds_a_key_until_its_runner_is_killed() {
+    let Some((nats, mut client)) = server("`backsoon with` on NATS is not tried") else { return };
+    client.put(OPEN);
+    crate::with::holds_until_its_runner_is_killed(&proxy(&nats, &Upstream::ok()), || client.flags());
 }
 
 #[test]

@@ -55,6 +55,36 @@ impl Nats {
         wait("the NATS server", || TcpStream::connect(self.address).is_ok());
     }
 
+    /// Returns servers of one cluster that run.
+    pub fn cluster<const N: usize>(claim: &str) -> Option<[Self; N]> {
+        let ports: [SocketAddr; N] =
+            std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+        let routes: Vec<String> = ports.iter().map(|port| format!("\"nats://{port}\"")).collect();
+        let started = ports.map(|port| {
+            let (name, routes) = (port.port(), routes.join(", "));
+            let cluster = format!("cluster {{ name: tests, listen: \"{port}\", routes: [{routes}] }}");
+            Self::with(claim, &format!("server_name: n{name}\n{cluster}"))
+        });
+        let started: Vec<Self> = started.into_iter().flatten().collect();
+        started.try_into().ok()
+    }
+
+    /// Stops the server, and starts it with other config. Its data stays.
+    pub fn restart_with(&mut self, more: &str) {
+        self.kill();
+        more.clone_into(&mut self.more);
+        self.run();
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Returns true if this is the server with a name in a cluster.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.more.starts_with(&format!("server_name: {name}\n"))
+    }
+
     /// Kills the server.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -100,19 +130,27 @@ impl Drop for Nats {
 pub struct NatsClient {
     stream: BufReader<TcpStream>,
     requests: u32,
+    /// True if a server that does not answer is no failure.
+    is_patient: bool,
 }
 
 impl NatsClient {
     pub fn connect(address: SocketAddr, login: &str) -> Self {
+        Self::answering(address, |_| login.to_owned())
+    }
+
+    /// Connects with a login that answers the challenge of the server.
+    pub fn answering(address: SocketAddr, login: impl FnOnce(&str) -> String) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let mut client = Self { stream: BufReader::new(stream), requests: 0 };
-        client.line();
+        let mut client = Self { stream: BufReader::new(stream), requests: 0, is_patient: false };
+        let info: Value = serde_json::from_str(client.line().trim_start_matches("INFO ")).unwrap();
+        let login = login(info["nonce"].as_str().unwrap_or_default());
         let mut connect = json!({ "verbose": false, "headers": true });
         connect
             .as_object_mut()
             .unwrap()
-            .extend(serde_json::from_str::<Value>(login).unwrap().as_object().unwrap().clone());
+            .extend(serde_json::from_str::<Value>(&login).unwrap().as_object().unwrap().clone());
         client.send(format!("CONNECT {connect}\r\nSUB answers.> 1\r\n").as_bytes());
         client
     }
@@ -121,9 +159,18 @@ impl NatsClient {
         self.stream.get_mut().write_all(bytes).unwrap();
     }
 
+    /// Sends one request to a server that may not answer.
+    pub fn ask(address: SocketAddr, subject: &str, payload: &str) -> Value {
+        let mut client = Self::connect(address, "{}");
+        client.is_patient = true;
+        client.stream.get_ref().set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        client.request(subject, payload)
+    }
+
     fn line(&mut self) -> String {
         let mut line = String::new();
-        self.stream.read_line(&mut line).unwrap();
+        let read = self.stream.read_line(&mut line);
+        assert!(read.is_ok() || self.is_patient, "{read:?}");
         line.trim_end().to_owned()
     }
 
@@ -134,6 +181,9 @@ impl NatsClient {
         self.send(format!("PUB {subject} {reply} {}\r\n{payload}\r\n", payload.len()).as_bytes());
         loop {
             let line = self.line();
+            if line.is_empty() && self.is_patient {
+                return Value::Null;
+            }
             let words: Vec<&str> = line.split(' ').collect();
             match words[0] {
                 "PING" => self.send(b"PONG\r\n"),
@@ -150,14 +200,20 @@ impl NatsClient {
         }
     }
 
-    /// Makes the bucket, and waits until it is there.
+    /// Makes the bucket.
     pub fn make_bucket(&mut self) {
+        let answer = self.request("$JS.API.STREAM.CREATE.KV_backsoon", &Self::bucket(1));
+        assert!(answer.get("error").is_none(), "{answer}");
+    }
+
+    /// Returns the request for a bucket with a number of replicas.
+    pub fn bucket(replicas: usize) -> String {
         let stream = json!({
             "name": "KV_backsoon", "subjects": ["$KV.backsoon.>"], "max_msgs_per_subject": 16, "allow_rollup_hdrs": true,
-            "deny_delete": true, "allow_direct": true, "discard": "new", "storage": "file", "num_replicas": 1,
+            "deny_delete": true, "allow_direct": true, "discard": "new", "storage": "file",
+            "num_replicas": replicas,
         });
-        let answer = self.request("$JS.API.STREAM.CREATE.KV_backsoon", &stream.to_string());
-        assert!(answer.get("error").is_none(), "{answer}");
+        stream.to_string()
     }
 
     /// Writes the flags, and returns their revision.

@@ -150,6 +150,27 @@ fn a_flag_is_renewed_while_the_command_runs_and_ends_when_its_holder_is_dead() {
     assert!(Command::new("kill").arg(orphan.trim()).status().unwrap().success());
 }
 
+/// Runs a command that holds a route of a fleet, whose flags a test reads, and kills its runner.
+pub fn holds_until_its_runner_is_killed(proxy: &Backsoon, mut text: impl FnMut() -> String) {
+    let mut end = || -> Option<String> {
+        let flags: toml::Table = text().parse().ok()?;
+        Some(flags.get("routes")?.get("web")?.get("until")?.as_datetime()?.to_string())
+    };
+    let mut child = start(proxy, &["--for", "4s"], "touch begun; exec sleep 1000");
+    written(&proxy.path("begun"));
+    let first = end().unwrap();
+    wait("a renewal", || end().is_some_and(|end| end > first));
+    assert!(!is_open(proxy));
+    let orphan = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!is_open(proxy));
+    wait("the route to open by itself", || is_open(proxy));
+    assert!(Command::new("kill").arg(orphan.trim()).status().unwrap().success());
+    with(proxy, &["--steal"], "true").exits(0);
+    assert!(end().is_none() && is_open(proxy));
+}
+
 #[test]
 fn a_route_whose_holder_is_dead_stays_closed_by_choice_and_says_so() {
     let mut backsoon = proxy();

@@ -30,7 +30,13 @@ pub(super) fn replica(replica: &Replica, now: Timestamp) -> String {
         match concern.kind {
             // Shown above, or below with their places.
             Kind::Polling | Kind::File | Kind::Warning | Kind::Other => {}
-            Kind::Pending | Kind::Route | Kind::LeftOut | Kind::Unwell | Kind::Outlook | Kind::Engine => {
+            Kind::Pending
+            | Kind::Route
+            | Kind::LeftOut
+            | Kind::Unwell
+            | Kind::Outlook
+            | Kind::Engine
+            | Kind::Outbox => {
                 text.push_str(&alarm(&concern.text));
             }
         }
@@ -112,6 +118,10 @@ fn files(status: &Status, now: Timestamp) -> String {
     if let Some(fleet) = &status.fleet {
         let style = if fleet.is_good() { DIM } else { ERROR };
         text.push_str(&format!("  {}\n", styled(style, harmless(&story::engine(fleet, now)))));
+    }
+    if let Some(sender) = status.outbox.as_ref().and_then(|outbox| outbox.sender.as_ref()) {
+        let style = if sender.is_good() { DIM } else { ERROR };
+        text.push_str(&format!("  {}\n", styled(style, harmless(&story::sender(sender)))));
     }
     if let Some(watching) = &status.watching {
         let style = if watching.trouble.is_none() { DIM } else { ERROR };

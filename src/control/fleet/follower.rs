@@ -182,7 +182,7 @@ async fn drive_beats(config: &FleetConfig, mut wire: Wire) {
 }
 
 /// Returns the pause after a failure. `chance` spreads the replicas, which all fail at the same time.
-fn pause(error: &FleetError, failures: u32, chance: f64) -> Duration {
+pub(super) fn pause(error: &FleetError, failures: u32, chance: f64) -> Duration {
     let longest = match error {
         // An attempt to connect costs the engine nothing, and its return is to be noticed soon.
         FleetError::Unreached(_) => SHORT,

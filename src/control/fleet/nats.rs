@@ -13,6 +13,7 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::plan::config::FleetNats;
@@ -85,9 +86,36 @@ pub(super) async fn swap(
         },
     };
     let put = Put { text: text.into(), expected: expected.to_string(), signature };
-    bucket.put(put).await
+    Ok(match bucket.put(put).await? {
+        Some(_) => Swapped::Done,
+        None => Swapped::Conflict,
+    })
 }
 
+/// Key of the sender's lease, beside that of the flags.
+pub(super) struct LeaseKey(Bucket);
+
+impl LeaseKey {
+    /// Connects to the server of the bucket.
+    pub(super) async fn open(config: &FleetNats, ca: Option<&Path>) -> Result<Self, FleetError> {
+        let key = format!("{}{LEASE}", config.key);
+        Bucket::open(&FleetNats { key, ..config.clone() }, ca).await.map(Self)
+    }
+
+    /// Reads its last revision and text; the text is `None` if it was deleted.
+    pub(super) async fn read(&mut self) -> Result<Option<(u64, Option<Bytes>)>, FleetError> {
+        Ok(self.0.read().await?.map(|entry| (entry.revision, entry.text)))
+    }
+
+    /// Writes a text, and returns its revision; `None` if somebody else has written since the expected one.
+    pub(super) async fn write(&mut self, text: String, expected: u64) -> Result<Option<u64>, FleetError> {
+        let put = Put { text: text.into(), expected: expected.to_string(), signature: None };
+        self.0.put(put).await
+    }
+}
+
+/// Ending of the lease's key.
+const LEASE: &str = ".sender";
 /// Time between two reads, beside the watch.
 const READ_EVERY: Duration = Duration::from_secs(10);
 /// Time after which a revision that goes back is read again.

@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::outbox::run::OutboxStatus;
-use crate::status::outbox::OutboxReport;
+use crate::outbox::progress::Readers;
+use crate::outbox::run::{LeaseStatus, OutboxStatus};
+use crate::status::outbox::{OutboxReport, SenderReport};
 use crate::telemetry::FormMeter;
 
 /// View of the outbox that runs, if one does.
@@ -32,6 +34,7 @@ impl OutboxView {
         let status = shown.as_ref()?.borrow().clone();
         Some(OutboxReport {
             error: status.error,
+            sender: status.lease.as_ref().map(sender),
             unrecorded: status.unrecorded,
             due: status.depth.due,
             oldest: status.depth.oldest,
@@ -42,4 +45,25 @@ impl OutboxView {
             forms: self.forms.all().map(|(end, count)| (end.as_str().to_owned(), count)).collect(),
         })
     }
+}
+
+/// Describes the lease as it is now.
+fn sender(lease: &LeaseStatus) -> SenderReport {
+    let LeaseStatus { holding, readers } = lease;
+    let own = holding.is_own(Instant::now());
+    // The own name is left in the state until the time is over.
+    let replica = holding.holder.clone().filter(|_| own || holding.until.is_none());
+    let both = holding.told.readers.as_ref().zip(readers.as_ref());
+    let differs = both.filter(|_| replica.is_some() && !own).and_then(|(others, here)| difference(others, here));
+    SenderReport { own, replica, trouble: holding.trouble.clone(), differs }
+}
+
+fn difference(others: &Readers, here: &Readers) -> Option<String> {
+    if others == here {
+        return None;
+    }
+    Some(match (others.count, here.count) {
+        (others, here) if others == here => format!("{here} each, not the same"),
+        (others, here) => format!("{others} there, {here} here"),
+    })
 }

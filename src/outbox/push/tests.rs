@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 
 use super::super::address::Reach;
+use super::super::lease::MayTell;
 use super::super::post::Connector;
 use super::super::sender::Sender;
 use super::super::signature::Signer;
@@ -173,7 +174,7 @@ async fn a_browser_that_is_not_ours_reads_the_message_and_one_that_has_left_is_n
     let mut fresh = notice(1);
     fresh.update.at = now;
     sender.record(&fresh, now).await.unwrap();
-    sender.start(&super::super::stationery::Stationery::default(), now).await.unwrap();
+    sender.start(&super::super::stationery::Stationery::default(), MayTell::Yes, now).await.unwrap();
     while sender.is_busy() {
         sender.land(|| now).await;
         sender.settle(now).await.unwrap();

@@ -1,5 +1,9 @@
+use std::collections::BTreeSet;
+
 use tokio::time::timeout;
 
+use super::super::lease::Holding;
+use super::super::progress::{Progress, ToldUpdate};
 use super::super::store;
 use super::super::subscription::State;
 use super::super::tests::{SECRET, Sink, notice, order, plain, tls};
@@ -14,6 +18,7 @@ fn settings(folder: &tempfile::TempDir) -> Settings {
         tls: tls(),
         mail: None,
         digest_at: DigestTime::default(),
+        lease: None,
     }
 }
 
@@ -65,4 +70,35 @@ async fn a_damaged_store_is_told_and_updates_wait_until_it_is_mended() {
     until(&outbox, |status| status.error.is_none() && status.counts.sent == 1).await;
     assert_eq!(sink.seen().len(), 1);
     outbox.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_lease_nobody_is_told_and_with_it_what_others_have_not() {
+    let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::new(|_, _| plain("200 OK", "", "")).await);
+    let mut store = Store::open(&folder.path().join(store::FILE)).unwrap();
+    store.subscribe(&order(&sink.url), SECRET, State::Active, Timestamp::now()).await.unwrap();
+    let (lease, mut keeper) = Lease::new();
+    let outbox = Outbox::start(Settings { lease: Some(lease), ..settings(&folder) }).unwrap();
+    outbox.tell(fresh(1)).unwrap();
+    until(&outbox, |status| status.depth.due == 1).await;
+    // The replica that had the lease has told it.
+    let told = keeper.progress.wait_for(|progress| !progress.updates.is_empty()).await.unwrap().updates.clone();
+    let told = told.into_iter().map(|update| ToldUpdate { waiting: BTreeSet::new(), ..update }).collect();
+    let told = Arc::new(Progress { updates: told, ..Progress::default() });
+    let until_then = Some(Instant::now() + Duration::from_secs(60));
+    keeper.shown.send_replace(Holding { until: until_then, told: Arc::clone(&told), ..Holding::default() });
+    until(&outbox, |status| status.depth.due == 0).await;
+    outbox.tell(fresh(2)).unwrap();
+    until(&outbox, |status| status.counts.sent == 1).await;
+    let said = keeper.progress.wait_for(|progress| progress.updates.iter().all(|one| one.waiting.is_empty())).await;
+    assert_eq!(said.unwrap().updates.len(), 2);
+    // The time is over by itself.
+    let soon = Some(Instant::now() + Duration::from_millis(1));
+    keeper.shown.send_replace(Holding { until: soon, told, ..Holding::default() });
+    tokio::time::sleep_until(soon.unwrap()).await;
+    outbox.tell(fresh(3)).unwrap();
+    until(&outbox, |status| status.depth.due == 1).await;
+    outbox.stop();
+    assert_eq!(sink.seen().len(), 1);
+    assert!(sink.seen()[0].fields["webhook-id"].contains(fresh(2).update.key.as_str()));
 }

@@ -47,7 +47,7 @@ impl World {
     /// Sends all that is due at an instant.
     async fn send(&mut self, now: Timestamp) {
         loop {
-            self.sender.start(&Stationery::default(), now).await.unwrap();
+            self.sender.start(&Stationery::default(), MayTell::Yes, now).await.unwrap();
             if !self.sender.is_busy() {
                 return;
             }
@@ -133,10 +133,10 @@ async fn endpoints_that_keep_the_proof_waiting_take_no_room_of_deliveries() {
     for _ in 0..100 {
         // Each stranger has the sender look again.
         world.sender.peak = usize::MAX;
-        world.sender.start(&Stationery::default(), at("14:00:00")).await.unwrap();
+        world.sender.start(&Stationery::default(), MayTell::Yes, at("14:00:00")).await.unwrap();
     }
     world.sender.record(&notice(1), at("14:00:00")).await.unwrap();
-    world.sender.start(&Stationery::default(), at("14:00:00")).await.unwrap();
+    world.sender.start(&Stationery::default(), MayTell::Yes, at("14:00:00")).await.unwrap();
     world.sender.land(|| at("14:00:00")).await;
     assert_eq!(sink.seen().len(), 1);
 }

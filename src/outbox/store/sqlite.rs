@@ -4,6 +4,7 @@
 //! several programs: each change is one transaction.
 
 mod deliveries;
+mod progress;
 mod readers;
 mod schema;
 mod subscriptions;

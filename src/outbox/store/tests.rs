@@ -529,3 +529,44 @@ async fn a_file_of_the_first_version_gets_names_and_a_key() {
     elsewhere.open().import(&all, at("13:00:00")).await.unwrap();
     assert_eq!(elsewhere.open().subscriptions().await.unwrap()[1].uid, all[1].uid, "an import keeps the names");
 }
+
+#[tokio::test]
+async fn what_another_replica_has_told_is_told_to_nobody_again() {
+    let worlds = [World::file(), World::file()];
+    let [mut one, mut other] = worlds.each_ref().map(World::open);
+    // The numbers differ, and one of them is known to one store alone.
+    subscribe(&mut other, &["https://only.example/"]).await;
+    for store in [&mut one, &mut other] {
+        subscribe(store, &["https://a.example/", "https://b.example/"]).await;
+        let reader = Order { pace: Pace::Digest, channel: Channel::Mail, ..order("reader@example.org") };
+        store.subscribe(&reader, "", State::Active, at("13:00:00")).await.unwrap();
+        store.record(&notice(1), at("14:00:00"), at("20:00:00")).await.unwrap();
+    }
+    let none = Progress::default();
+    assert_eq!(other.take_over(&none, at("14:00:01")).unwrap(), 0);
+    let claims = claim(&mut one, "14:00:00").await;
+    let told = claims.iter().find(|claim| claim.subscription.order.address == "https://a.example/").unwrap();
+    one.finish(told, &Outcome::Done, at("14:00:01")).await.unwrap();
+    let progress = one.progress(at("14:00:01")).unwrap();
+    assert_eq!((progress.updates.len(), progress.updates[0].waiting.len(), progress.updates[0].digest), (1, 1, true));
+    assert_ne!(progress.readers, other.progress(at("14:00:01")).unwrap().readers);
+    let text = serde_json::to_string(&progress).unwrap();
+    assert!(!text.contains("example"), "no address leaves the store: {text}");
+    let progress: Progress = serde_json::from_str(&text).unwrap();
+    // The first of the other store's own is taken for told, which is why stores must have the same subscribers.
+    assert_eq!(other.take_over(&progress, at("14:00:02")).unwrap(), 2);
+    assert_eq!(other.take_over(&progress, at("14:00:02")).unwrap(), 0);
+    let left = claim(&mut other, "14:00:02").await;
+    let left: Vec<&str> = left.iter().map(|claim| claim.subscription.order.address.as_str()).collect();
+    assert_eq!(left, ["https://b.example/"]);
+    // The digest goes out at one, so that the other has nothing to tell.
+    for claim in claim(&mut one, "20:00:00").await {
+        one.finish(&claim, &Outcome::Done, at("20:00:01")).await.unwrap();
+    }
+    let progress = one.progress(at("20:00:01")).unwrap();
+    assert!(progress.updates[0].waiting.is_empty() && !progress.updates[0].digest, "{progress:?}");
+    assert_eq!(other.take_over(&progress, at("20:00:02")).unwrap(), 2);
+    assert!(claim(&mut other, "21:00:00").await.is_empty());
+    let old = other.progress(at("20:00:00") + SignedDuration::from_hours(97)).unwrap();
+    assert!(old.updates.is_empty(), "nobody asks any more");
+}

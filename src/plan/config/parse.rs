@@ -20,8 +20,9 @@ use super::notify::MailTable;
 use super::route_page::RoutePages;
 use super::variables::Filler;
 use super::{
-    Address, AdminWrite, Config, Endpoint, Listen, MOST_REPLICAS, OnMissing, PageConfig, Parsed, ProgramTemplate,
-    RouteConfig, SocketFile, StatusConfig, StoreConfig, Surroundings, Trace, TrustedProxies, Used,
+    Address, AdminWrite, Config, Endpoint, FleetConfig, FleetEngine, Listen, MOST_REPLICAS, OnMissing, PageConfig,
+    Parsed, ProgramTemplate, RouteConfig, SocketFile, StatusConfig, StoreConfig, Surroundings, Trace, TrustedProxies,
+    Used,
 };
 use super::{
     address, fields, fleet, foreign, include, mail, notify, page, proxy_protocol, redirect, route, socket, status, tls,
@@ -89,7 +90,11 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let status_span = status.as_ref().map(|value| value.span.clone());
     let status = status.map(|value| status::status(&value, &page, &routes, report)).unwrap_or_default();
     let site = status.listen.clone().filter(|(site, place)| is_free(site, place, (&listen, admin.as_ref()), report));
-    warn_of_many_senders(&status, replicas.len(), status_span, report);
+    let settled = match &fleet {
+        Some(FleetConfig { engine: FleetEngine::Nats(_), .. }) => Settled::ByLease,
+        Some(_) | None => Settled::Not,
+    };
+    warn_of_many_senders(&status, (replicas.len(), settled), status_span, report);
     warn_of_no_https(&listen, trusted_proxies.as_ref(), report);
     let notify = notify::notify(top, &routes, server, report);
     let page = PageConfig { site: Some(status.base(&page.prefix)), programs, ..page.clone() };
@@ -131,13 +136,35 @@ fn refuse_two_sources(has_fleet: bool, maintenance: Option<Range<usize>>, report
 }
 
 /// Warns if several replicas may tell everybody. Their configs are not to be seen from here.
-fn warn_of_many_senders(status: &StatusConfig, replicas: usize, span: Option<Range<usize>>, report: &mut Report<'_>) {
-    if let (true, StoreConfig::Local, 2.., Some(span)) = (status.send, &status.store, replicas, span) {
-        let help = "let them share a `store` (PostgreSQL), or make sure that the others have `send = false`: which they \
-                    have cannot be seen from here";
-        let message = format!("{replicas} replicas are named, and each one with `send = true` tells all subscribers");
-        report.warn(span, message, help);
-    }
+fn warn_of_many_senders(
+    status: &StatusConfig,
+    (replicas, settled): (usize, Settled),
+    span: Option<Range<usize>>,
+    report: &mut Report<'_>,
+) {
+    let (true, StoreConfig::Local, 2.., Some(span)) = (status.send, &status.store, replicas, span) else { return };
+    let (what, help) = match settled {
+        Settled::Not => (
+            "each one with `send = true` tells all subscribers",
+            "let them share a `store` (PostgreSQL), or make sure that the others have `send = false`: which they have \
+             cannot be seen from here",
+        ),
+        Settled::ByLease => (
+            "each one with `send = true` keeps subscribers of its own",
+            "let them share a `store` (PostgreSQL), or import the same subscribers at each: who subscribes by the form of \
+             one is not known to the others",
+        ),
+    };
+    report.warn(span, format!("{replicas} replicas are named, and {what}"), help);
+}
+
+/// Way in which replicas settle who tells subscribers.
+#[derive(Clone, Copy)]
+enum Settled {
+    /// By the lease in their engine.
+    ByLease,
+    /// Not at all.
+    Not,
 }
 
 /// Warns of a redirect to https if nothing here speaks it: neither a listener, nor a proxy that says so.

@@ -53,7 +53,7 @@ pub static STATUS: Table = Table {
             Form::Bool,
             Absent::Is("false"),
             "Tells subscribers, and offers forms to subscribe. Of several proxies that share a flag file, one may, unless \
-             they share a `store`.",
+             they share a `store`, or `nats` of `[fleet]`: there, one of them tells at a time.",
         ),
         Key::new(
             "store",

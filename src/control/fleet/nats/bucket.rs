@@ -12,7 +12,7 @@ use crate::files::author;
 use crate::files::source::Hash;
 use crate::plan::config::FleetNats;
 
-use super::super::{Document, FleetError, Revision, Swapped};
+use super::super::{Document, FleetError, Revision};
 use super::connection::Connection;
 use super::protocol::{Message, fields};
 
@@ -132,17 +132,18 @@ impl Bucket {
         Ok(Some(Change::Entry(Entry::new(revision, &message.fields, message.payload))))
     }
 
-    /// Writes the key, if its last revision is the expected one.
-    pub(super) async fn put(&mut self, put: Put) -> Result<Swapped, FleetError> {
+    /// Writes the key, if its last revision is the expected one. Returns its new revision; `None` if others have written.
+    pub(super) async fn put(&mut self, put: Put) -> Result<Option<u64>, FleetError> {
         let mut fields = vec![("Nats-Expected-Last-Subject-Sequence", put.expected.as_str())];
         fields.extend(put.signature.as_deref().map(|signature| (EDIT, signature)));
         let answer = self.connection.request(&self.subject, &fields, &put.text).await?;
         let answer = parsed(&answer)?;
         if code(&answer) == Some(WRONG_SEQUENCE) {
-            return Ok(Swapped::Conflict);
+            return Ok(None);
         }
         self.check(&answer)?;
-        Ok(Swapped::Done)
+        let revision = answer["seq"].as_u64();
+        Ok(Some(revision.ok_or_else(|| FleetError::Wrong("the answer of JetStream has no revision".to_owned()))?))
     }
 
     /// Demands an answer without an error.
