@@ -37,6 +37,9 @@ pub(super) enum Error {
     Connect(io::Error),
     /// The answer took too long.
     Timeout(Duration),
+    /// The replica does not answer through the engine, and has not said farewell; the time since another one has heard
+    /// of it.
+    Missing(Option<Duration>),
     /// The connection broke, or does not speak HTTP.
     Http(hyper::Error),
     /// The server is no admin listener, or not one of this version.
@@ -216,6 +219,8 @@ impl fmt::Display for Error {
         match self {
             Self::Connect(_) => f.write_str("no connection"),
             Self::Timeout(within) => write!(f, "no answer within {} s", within.as_secs()),
+            Self::Missing(Some(ago)) => write!(f, "no answer; another replica heard of it {} s ago", ago.as_secs()),
+            Self::Missing(None) => f.write_str("no answer any more, and no farewell"),
             Self::Http(_) => f.write_str("the connection failed"),
             Self::Status(status) => write!(f, "it answered {status}, not like an admin listener"),
             Self::TooLarge => write!(f, "it answered with more than {LARGEST_ANSWER} bytes"),
@@ -230,7 +235,7 @@ impl std::error::Error for Error {
             Self::Connect(error) => Some(error),
             Self::Http(error) => Some(error),
             Self::Json(error) => Some(error),
-            Self::Timeout(_) | Self::Status(_) | Self::TooLarge | Self::Foreign => None,
+            Self::Timeout(_) | Self::Missing(_) | Self::Status(_) | Self::TooLarge | Self::Foreign => None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Confirmation of an edit: asks the proxies that go by the file until each has said whether the edit is in force.
 
+mod engine;
 mod judge;
 mod report;
 
@@ -14,6 +15,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use crate::files::source::Hash;
+use crate::plan::config::FleetConfig;
 use crate::plan::flags::{self, Flags, Mode};
 use crate::plan::snapshot::Phase;
 use crate::status::Status;
@@ -21,10 +23,13 @@ use crate::status::Status;
 use super::admin::{self, Endpoint};
 use super::failure::Failure;
 use super::remains::{Asked, Facts, Origin};
+use super::roll::Roll;
+use super::whom::Whom;
 
 pub(super) use judge::other_file;
 pub(super) use report::Goal;
 
+use engine::Engine;
 use judge::Objection;
 
 /// Edit that was made, and the state that it should bring about.
@@ -68,11 +73,15 @@ enum Word {
 /// Proxies that are asked about an edit, with their words so far.
 pub(super) struct Confirmation {
     claim: Arc<Claim>,
-    asked: Vec<(Endpoint, Option<Word>)>,
+    asked: Vec<(Whom, Option<Word>)>,
+    /// Engine through which they are asked, if not by their admin listeners.
+    engine: Option<Engine>,
     runtime: Runtime,
     begun: Instant,
     /// The user was told that the command waits.
     waited: bool,
+    /// Notes on who is asked.
+    notes: Vec<String>,
 }
 
 /// Patience with proxies.
@@ -137,8 +146,30 @@ impl Confirmation {
     /// [`Failure::Internal`].
     pub(super) fn new(claim: Claim, endpoints: Vec<Endpoint>) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
-        let asked = endpoints.into_iter().map(|endpoint| (endpoint, None)).collect();
-        Ok(Self { claim: Arc::new(claim), asked, runtime, begun: Instant::now(), waited: false })
+        let asked = endpoints.into_iter().map(|endpoint| (Whom::At(endpoint), None)).collect();
+        Ok(Self {
+            claim: Arc::new(claim),
+            asked,
+            engine: None,
+            runtime,
+            begun: Instant::now(),
+            waited: false,
+            notes: Vec::new(),
+        })
+    }
+
+    /// Adds a note on who is asked.
+    pub(super) fn noted(self, note: Option<String>) -> Self {
+        Self { notes: note.into_iter().collect(), ..self }
+    }
+
+    /// Prepares to ask all replicas about a claim, through the engine.
+    ///
+    /// # Errors
+    /// [`Failure::Internal`].
+    pub(super) fn through(claim: Claim, roll: Roll, fleet: FleetConfig) -> Result<Self, Failure> {
+        let engine = Some(Engine::new(roll, fleet, &claim));
+        Ok(Self { engine, ..Self::new(claim, Vec::new())? })
     }
 
     /// Asks for up to a second: long enough to see an edit go live, short enough not to be felt as a wait.
@@ -159,7 +190,7 @@ impl Confirmation {
 
     /// Returns true if every proxy has confirmed, and there is one.
     pub(super) fn is_in_force(&self) -> bool {
-        let confirmed = |(_, word): &(Endpoint, Option<Word>)| matches!(word, Some(Word::InForce(_)));
+        let confirmed = |(_, word): &(Whom, Option<Word>)| matches!(word, Some(Word::InForce(_)));
         !self.asked.is_empty() && self.asked.iter().all(confirmed)
     }
 
@@ -183,11 +214,16 @@ impl Confirmation {
         if self.begun.elapsed() >= patience.within {
             return;
         }
+        if let Some(engine) = &mut self.engine {
+            self.asked = engine.poll(&self.claim, self.begun, patience);
+            return;
+        }
         let mut asking = JoinSet::new();
-        for (index, (endpoint, word)) in self.asked.iter_mut().enumerate() {
+        for (index, (whom, word)) in self.asked.iter_mut().enumerate() {
             if word.as_ref().is_some_and(|word| is_reached(word, &self.claim, patience.until)) {
                 continue;
             }
+            let Whom::At(endpoint) = whom else { continue };
             let (claim, endpoint, begun, known) = (Arc::clone(&self.claim), endpoint.clone(), self.begun, word.take());
             let asked = async move { (index, Poll::new(&claim, begun, patience).run(&endpoint, known).await) };
             asking.spawn_on(asked, self.runtime.handle());
@@ -230,9 +266,19 @@ struct Disk {
 }
 
 impl Disk {
+    fn of(claim: &Claim) -> Self {
+        Self { text: claim.text.clone(), hashes: vec![hash(claim.text.as_bytes())] }
+    }
+
     /// Reads the file again. Every text found there is the edit's or a later one.
     fn look(&mut self, file: &Path) {
-        let Ok(text) = fs::read_to_string(file) else { return };
+        if let Ok(text) = fs::read_to_string(file) {
+            self.add(text);
+        }
+    }
+
+    /// Adds a text that was found there.
+    fn add(&mut self, text: String) {
         if text == self.text {
             return;
         }
@@ -246,8 +292,7 @@ impl Disk {
 
 impl<'c> Poll<'c> {
     fn new(claim: &'c Claim, begun: Instant, patience: Patience) -> Self {
-        let disk = Disk { text: claim.text.clone(), hashes: vec![hash(claim.text.as_bytes())] };
-        Self { claim, begun, patience, disk }
+        Self { claim, begun, patience, disk: Disk::of(claim) }
     }
 
     /// Asks until the state is reached, or waiting is of no use any more.
@@ -289,8 +334,8 @@ impl<'c> Poll<'c> {
                 objections.iter().any(Objection::is_final) || lasting && self.begun.elapsed() >= MOMENT
             }
             Word::Silent(admin::Error::Connect(_)) => self.patience.refused == Refused::GiveUp,
-            // The listener may be busy, or going away.
-            Word::Silent(admin::Error::Http(_) | admin::Error::Timeout(_)) => false,
+            // The listener may be busy, or going away; a replica may be stopped for a moment.
+            Word::Silent(admin::Error::Http(_) | admin::Error::Timeout(_) | admin::Error::Missing(_)) => false,
             Word::Silent(
                 admin::Error::Status(_) | admin::Error::TooLarge | admin::Error::Json(_) | admin::Error::Foreign,
             ) => true,

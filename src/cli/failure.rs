@@ -16,6 +16,7 @@ use crate::plan::problem::{Problem, quoted};
 use super::admin::{self, Endpoint};
 use super::streams::{ERROR, Streams, styled};
 use super::subscriber_error::SubscriberError;
+use super::whom::Whom;
 use super::{exit, words};
 
 pub(super) use crate::control::edit::failure::{EditFailure, Force, chain, summary};
@@ -62,17 +63,19 @@ pub(super) enum Failure {
     /// More or fewer admin listeners than can be asked, or are wanted. Nothing was written.
     Number(admin::WrongNumber),
     /// An admin listener did not confirm. The flag file is written.
-    NotConfirmed { endpoint: Endpoint, source: admin::Error },
+    NotConfirmed { endpoint: Whom, source: admin::Error },
+    /// The replicas that were to be asked through the engine of this text have all left. It is written.
+    Nobody(PathBuf),
     /// The proxy read the file and refused it, because its config differs.
-    Rejected { endpoint: Endpoint, problems: Vec<String> },
+    Rejected { endpoint: Whom, problems: Vec<String> },
     /// A proxy has flags in force that an edit of the file would drop. Nothing was written.
     Unseen { endpoint: Endpoint, file: PathBuf, why: String },
     /// The edit is not in force, for these reasons. The file is written.
-    NotLive { endpoint: Endpoint, waited: Duration, reasons: Vec<String> },
+    NotLive { endpoint: Whom, waited: Duration, reasons: Vec<String> },
     /// The flag is live, but requests of these routes are still in flight; their number, if known.
-    NotDrained { endpoint: Endpoint, waited: Duration, routes: Vec<(String, Option<u64>)> },
+    NotDrained { endpoint: Whom, waited: Duration, routes: Vec<(String, Option<u64>)> },
     /// The flags are lifted there, but the routes are not open, for these reasons.
-    NotOpen { endpoint: Endpoint, waited: Duration, reasons: Vec<String> },
+    NotOpen { endpoint: Whom, waited: Duration, reasons: Vec<String> },
     /// A port is taken, or may not be bound.
     Port { port: u16, option: &'static str, source: io::Error },
     /// The demo's directory has a config that the demo did not write.
@@ -128,9 +131,11 @@ impl Failure {
             Self::Rejected { .. } => exit::REFUSED,
             Self::Edit(error) => edit_code(error),
             Self::Page(error) | Self::Demo(error) => write_code(error),
-            Self::NotConfirmed { .. } | Self::Unreachable { .. } | Self::Silent { .. } | Self::Port { .. } => {
-                exit::UNAVAILABLE
-            }
+            Self::NotConfirmed { .. }
+            | Self::Nobody(_)
+            | Self::Unreachable { .. }
+            | Self::Silent { .. }
+            | Self::Port { .. } => exit::UNAVAILABLE,
             Self::NotLive { .. } => exit::TEMPFAIL,
             Self::Unseen { .. } => exit::IO,
             Self::NotDrained { .. } => exit::NOT_DRAINED,
@@ -193,6 +198,7 @@ impl Failure {
             Self::Unseen { .. } => {
                 "nothing was written; write the whole file first, or lift everything: `backsoon off --all`".to_owned()
             }
+            Self::Nobody(_) => "the flags are written; `backsoon status` says who is there".to_owned(),
             Self::NotLive { .. } => "the flag file is written; `backsoon status` says what is live".to_owned(),
             Self::NotDrained { .. } => {
                 "the rest is cut when the route's `drain` time is over; `backsoon status` counts them".to_owned()
@@ -304,6 +310,7 @@ impl fmt::Display for Failure {
             Self::NoChecks(None) => f.write_str("no route has checks"),
             Self::NoAdmin(config) => write!(f, "`{}` has no admin listener to ask", config.display()),
             Self::Number(error) => error.fmt(f),
+            Self::Nobody(place) => write!(f, "no replica that follows `{}` answers", place.display()),
             Self::NotConfirmed { endpoint, .. } => write!(f, "{endpoint} did not confirm it"),
             Self::Unreachable { endpoint, .. } | Self::Silent { endpoint, .. } => {
                 write!(f, "{endpoint} cannot be asked")
@@ -362,6 +369,7 @@ impl Error for Failure {
             | Self::NoLink { .. }
             | Self::OtherLink { .. }
             | Self::NoAdmin(_)
+            | Self::Nobody(_)
             | Self::Number(_)
             | Self::Rejected { .. }
             | Self::NotLive { .. }

@@ -22,6 +22,7 @@ mod on;
 mod plan;
 mod render;
 mod report;
+mod roll;
 mod skip;
 mod status;
 mod step;
@@ -44,6 +45,7 @@ mod remains;
 mod runtime;
 mod site;
 mod unseen;
+mod whom;
 
 mod admin;
 mod failure;
@@ -59,7 +61,7 @@ use clap::{Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use jiff::SignedDuration;
 
 use crate::control::edit::{calendar, place, refusal, text as edit, words};
-use crate::plan::config::MOST_REPLICAS;
+use crate::control::fleet::peers::MOST_PEERS;
 
 use confirm::{Confirmation, Goal};
 use failure::Failure;
@@ -177,8 +179,8 @@ struct ConfigFile {
 /// Options to wait for the effect of an edit, or only to show it.
 #[derive(Args, Clone, Debug)]
 struct WaitFor {
-    /// Return once the change is in force, by the word of the admin listener, and closed routes are drained, or lifted
-    /// ones open
+    /// Return once the change is in force, by the word of every proxy that can be asked, and closed routes are drained, or
+    /// lifted ones open
     #[arg(short, long)]
     wait: bool,
     /// With --wait: give up after this time
@@ -209,8 +211,8 @@ impl WaitFor {
 
 /// Reads a number of replicas.
 fn number_of_replicas(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1..=MOST_REPLICAS).contains(number));
-    number.ok_or_else(|| format!("write a number from 1 to {MOST_REPLICAS}"))
+    let number = text.parse().ok().filter(|number| (1..=MOST_PEERS).contains(number));
+    number.ok_or_else(|| format!("write a number from 1 to {MOST_PEERS}"))
 }
 
 /// Runs the command in `args`, whose first item is the program's name.

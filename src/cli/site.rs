@@ -3,6 +3,7 @@
 //! All three come from the config on disk. While the config is broken, they come from a running proxy, which is found
 //! by `--admin` or by its runtime file.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::control::switches;
 use crate::files::source;
 use crate::files::write::Emptied;
 use crate::plan::compile::{Inputs, Known, Memory, compile};
-use crate::plan::config::{Address, Config, FleetConfig};
+use crate::plan::config::{Address, Config, FleetConfig, FleetEngine};
 use crate::plan::flags::{self, Flags};
 use crate::plan::page::Renderers;
 use crate::plan::problem::Problem;
@@ -29,6 +30,7 @@ use super::failure::{EditFailure, Failure, Force};
 use super::flag_file::{self, Edited, FlagFile};
 use super::place::Place;
 use super::remains::{self, Asked, Facts, Origin};
+use super::roll::{Roll, Wait};
 use super::streams::Streams;
 use super::unseen::{self, Target, has_config};
 use super::words::harmless;
@@ -66,6 +68,10 @@ pub(super) struct Site {
     /// Names of the routes; `None` if nobody could tell.
     routes: Option<Vec<String>>,
     endpoints: Vec<Endpoint>,
+    /// True if the user has named the listeners to ask, or the flag file.
+    is_named: bool,
+    /// Roll call that was made before an edit.
+    roll: RefCell<Option<Roll>>,
     /// Notes on where the flag file and the routes come from.
     notes: Vec<String>,
 }
@@ -109,6 +115,8 @@ impl Site {
             config_file,
             config: Some(config),
             endpoints,
+            is_named: !args.admin.is_empty() || args.flags.is_some(),
+            roll: RefCell::default(),
             notes: note.into_iter().collect(),
         })
     }
@@ -146,6 +154,8 @@ impl Site {
             config: None,
             routes,
             endpoints: endpoints.clone(),
+            is_named: true,
+            roll: RefCell::default(),
             notes,
         })
     }
@@ -177,10 +187,28 @@ impl Site {
     /// # Errors
     /// [`Failure::NoAdmin`] or [`Failure::Number`].
     pub(super) fn check_wait(&self, wait: &WaitFor) -> Result<(), Failure> {
+        if (wait.wait || wait.replicas.is_some())
+            && let Some(roll) = self.roll(Wait::CALL)?
+        {
+            let checked = admin::expect(wait.replicas, &roll.members.answering());
+            // Who is there now is waited for, even if nobody speaks of it later.
+            self.roll.replace(Some(roll));
+            return Ok(checked?);
+        }
         if wait.wait && self.endpoints.is_empty() {
             return Err(Failure::NoAdmin(self.config_file.clone()));
         }
         Ok(admin::expect(wait.replicas, &self.endpoints)?)
+    }
+
+    /// Asks all replicas through the engine; `None` if it carries no beats, if nobody answers, or if the user has named
+    /// whom to ask.
+    fn roll(&self, wait: Wait) -> Result<Option<Roll>, Failure> {
+        let made = self.roll.borrow_mut().take();
+        let Some(fleet) = self.fleet.as_ref().filter(|_| made.is_none() && !self.is_named) else { return Ok(made) };
+        let Some(mut roll) = Roll::of(fleet)? else { return Ok(None) };
+        let called = roll.call(&[], wait);
+        Ok(Some(roll).filter(|roll| called.is_ok() && roll.members.has_answer()))
     }
 
     /// Returns the place of the flag file's text.
@@ -261,7 +289,19 @@ impl Site {
     /// [`Failure::Internal`].
     pub(super) fn confirmation(&self, text: String, asked: Asked, wish: Wish) -> Result<Confirmation, Failure> {
         let claim = Claim::new(&self.file, &self.config_file, text, asked, wish);
-        Confirmation::new(claim, self.endpoints.clone())
+        match (self.roll(Wait::GLANCE)?, &self.fleet) {
+            (Some(roll), Some(fleet)) => Confirmation::through(claim, roll, fleet.clone()),
+            (Some(_) | None, _) => Ok(Confirmation::new(claim, self.endpoints.clone())?.noted(self.unheard())),
+        }
+    }
+
+    /// Returns a note if not all replicas are asked although the engine could reach them.
+    fn unheard(&self) -> Option<String> {
+        let carries = |fleet: &&FleetConfig| !self.is_named && carries_beats(fleet);
+        self.fleet.as_ref().filter(carries).map(|_| {
+            let asked = if self.endpoints.len() == 1 { "only one proxy is asked" } else { "only these are asked" };
+            format!("no replica answers through the engine, {asked}: {}", listed(&self.endpoints))
+        })
     }
 
     /// Returns the routes as the files have them, with their saved state. Without a config nothing is known.
@@ -293,6 +333,25 @@ impl Site {
             .0
             .map(|parsed| self.with_switches(parsed.flags))
     }
+}
+
+/// Returns the engine of a config through which all replicas can be asked.
+pub(super) fn fleet(config_file: &Path) -> Option<FleetConfig> {
+    FlagFile::of(config_file).ok()?.config.fleet.filter(carries_beats)
+}
+
+fn carries_beats(fleet: &FleetConfig) -> bool {
+    match fleet.engine {
+        FleetEngine::Nats(_) => true,
+        FleetEngine::Kubernetes(_) | FleetEngine::Url(_) => false,
+    }
+}
+
+fn listed(endpoints: &[Endpoint]) -> String {
+    if endpoints.is_empty() {
+        return "none".to_owned();
+    }
+    endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Finds the admin listener of the proxy that runs with a config, with notes on the source of the address.

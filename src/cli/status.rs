@@ -1,7 +1,11 @@
 //! `backsoon status`: shows the live state of every replica, and tells if the replicas agree.
+//!
+//! Replicas are asked through the engine of their flags if that carries beats, and by their admin listeners otherwise.
+//! Both ways end in the same [`Replica`], so that one code compares and shows them.
 
 mod agree;
 mod disk;
+mod fleet;
 mod table;
 mod watch;
 
@@ -14,19 +18,21 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::status::Status;
-use crate::status::concerns::{Concern, concerns};
+use crate::status::beat::Beat;
+use crate::status::concerns::{Concern, Kind, concerns};
 
 use super::admin::{self, Endpoint, Offset};
 use super::failure::{Failure, chain};
 use super::streams::Streams;
+use super::whom::Whom;
 use super::{ConfigFile, exit, site};
 use agree::differences;
 
 /// The arguments of `status`.
 #[derive(Args, Debug)]
 pub(super) struct StatusArgs {
-    /// Admin listeners to ask: 127.0.0.1:9901, replica-2:9901, unix:/run/backsoon/admin.sock [default: `replicas`
-    /// of the config, or its own]
+    /// Admin listeners to ask: 127.0.0.1:9901, replica-2:9901, unix:/run/backsoon/admin.sock [default: all replicas
+    /// through the NATS of `[fleet]`, or `replicas` of the config, or its own]
     #[arg(value_name = "ADMIN", env = "BACKSOON_ADMIN", hide_env_values = true, value_delimiter = ',')]
     admin: Vec<Endpoint>,
     /// Write it as JSON, with all that the replicas say
@@ -54,6 +60,8 @@ Replicas agree when they have the same flag file and the same config in force, b
 route in the same phase and mode, with the same share of clients, and with or without a finding of its guard. Their \
 clocks must be less than a second apart. What differs is listed by replica.
 Routes of other proxies that share the flag file are shown, but do not count, nor does advice about the page.
+With NATS in `[fleet]`, all replicas are asked through it. One that another has heard of in the last minute, and that does \
+not answer, is missing. While nobody answers there, admin listeners are asked, and it is said that they are not the fleet.
 
 Examples:
   backsoon status
@@ -68,13 +76,13 @@ Exit codes:
   0   all agree, and all is as it should be; with --alive: all answer
   1   they do not agree, or something is not as it should be: a file has an error, a warning or cannot be read, an edit is
       not believed yet, files are polled although events were wanted, the file on disk is not what the proxy has read, a
-      guard found something, a check fails, a window overruns, a clock is off, or a problem is reported
+      guard found something, a check fails, a window overruns, a clock is off, a replica is missing, or a problem is reported
   64  the arguments or the config are wrong
   69  one of them cannot be reached, or there are fewer than --replicas";
 
 /// Replica with its answer.
 struct Replica {
-    endpoint: Endpoint,
+    whom: Whom,
     answer: Answer,
     /// Descriptions of files whose content on disk the proxy has not read.
     unread: Vec<String>,
@@ -82,6 +90,8 @@ struct Replica {
     looked: Vec<String>,
     /// Offset of the proxy's clock, if it told the time.
     clock: Option<Offset>,
+    /// Last word of one that was asked through the engine.
+    beat: Option<Beat>,
 }
 
 /// Answer of an admin listener.
@@ -105,6 +115,8 @@ enum Health {
     Wrong,
     /// Replicas have different files, or routes in different phases.
     Apart,
+    /// A replica that another one has heard of does not answer.
+    Missing,
     /// A replica did not answer.
     Unreachable,
 }
@@ -113,7 +125,7 @@ impl Health {
     fn code(self) -> u8 {
         match self {
             Self::Well => exit::OK,
-            Self::Wrong | Self::Apart => exit::DIFFERS,
+            Self::Wrong | Self::Apart | Self::Missing => exit::DIFFERS,
             Self::Unreachable => exit::UNAVAILABLE,
         }
     }
@@ -127,16 +139,16 @@ impl StatusArgs {
 
 impl Replica {
     /// Compares an answer with the files on disk.
-    fn new(endpoint: Endpoint, answer: Answer, clock: Option<Offset>) -> Self {
+    fn at(endpoint: Endpoint, answer: Answer, clock: Option<Offset>) -> Self {
         let unread = answer.as_ref().map_or_else(|_| Vec::new(), |(status, _)| disk::unread(&endpoint, status));
-        Self { endpoint, answer, looked: unread.clone(), unread, clock }
+        Self { whom: Whom::At(endpoint), answer, looked: unread.clone(), unread, clock, beat: None }
     }
 
     /// Looks at the files on disk again. A file that differs for the second time is unread. Returns true if the unread
     /// files have changed.
     fn look_at_disk(&mut self) -> bool {
-        let Ok((status, _)) = &self.answer else { return false };
-        let fresh = disk::unread(&self.endpoint, status);
+        let (Ok((status, _)), Whom::At(endpoint)) = (&self.answer, &self.whom) else { return false };
+        let fresh = disk::unread(endpoint, status);
         let still: Vec<String> = fresh.iter().filter(|file| self.looked.contains(*file)).cloned().collect();
         self.looked = fresh;
         let news = self.unread != still;
@@ -146,7 +158,16 @@ impl Replica {
 
     /// Returns the concerns about a replica. A replica that did not answer has none.
     fn concerns(&self, now: Timestamp) -> Vec<Concern> {
+        if let Some(beat) = &self.beat {
+            return beat.concerns.iter().map(|text| Concern { kind: Kind::Other, text: text.clone() }).collect();
+        }
         self.answer.as_ref().map_or_else(|_| Vec::new(), |(status, _)| concerns(status, now))
+    }
+
+    /// Returns the number of requests in flight; `None` if it did not answer.
+    fn in_flight(&self) -> Option<u64> {
+        let listed = || Some(self.answer.as_ref().ok()?.0.routes.iter().map(|route| route.in_flight).sum());
+        self.beat.as_ref().map(|beat| beat.in_flight).or_else(listed)
     }
 
     /// Returns what this machine alone can tell: files on disk that the proxy has not read, and a clock that is off.
@@ -159,6 +180,9 @@ impl Replica {
 
 /// Shows the status, once or repeatedly.
 pub(super) fn run(args: &StatusArgs, streams: &mut Streams) -> Result<u8, Failure> {
+    if let Some(roll) = fleet::roll(args, streams)? {
+        return fleet::run(args, roll, streams);
+    }
     let endpoints = endpoints(args, streams)?;
     admin::expect(args.replicas, &endpoints)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
@@ -180,11 +204,11 @@ pub(super) fn run(args: &StatusArgs, streams: &mut Streams) -> Result<u8, Failur
 /// and must not be restarted.
 fn alive(replicas: &[Replica], streams: &mut Streams) -> Result<u8, Failure> {
     let mut code = exit::OK;
-    for Replica { endpoint, answer, .. } in replicas {
+    for Replica { whom, answer, .. } in replicas {
         match answer {
-            Ok((status, _)) => writeln!(streams.out, "{endpoint}  {}", status.stage)?,
+            Ok((status, _)) => writeln!(streams.out, "{whom}  {}", status.stage)?,
             Err(error) => {
-                writeln!(streams.out, "{endpoint}  {}", chain(error))?;
+                writeln!(streams.out, "{whom}  {}", chain(error))?;
                 code = exit::UNAVAILABLE;
             }
         }
@@ -229,7 +253,7 @@ async fn ask(endpoints: &[Endpoint]) -> Vec<Replica> {
     for (index, endpoint) in endpoints.iter().cloned().enumerate() {
         asking.spawn(async move {
             let (answer, clock) = split(admin::status(&endpoint, PATIENCE).await);
-            (index, Replica::new(endpoint, answer, clock))
+            (index, Replica::at(endpoint, answer, clock))
         });
     }
     let mut replicas = asking.join_all().await;
@@ -247,9 +271,9 @@ fn split(asked: Result<((Status, Value), Option<Offset>), admin::Error>) -> (Ans
 
 fn health(replicas: &[&Replica], scope: Scope) -> Health {
     let of_each = replicas.iter().map(|replica| match &replica.answer {
+        Err(admin::Error::Missing(_)) => Health::Missing,
         Err(_) => Health::Unreachable,
-        Ok(_) if !replica.remarks().is_empty() => Health::Wrong,
-        Ok((status, _)) if !concerns(status, Timestamp::now()).is_empty() => Health::Wrong,
+        Ok(_) if !replica.remarks().is_empty() || !replica.concerns(Timestamp::now()).is_empty() => Health::Wrong,
         Ok(_) => Health::Well,
     });
     let worst = of_each.max().unwrap_or(Health::Well);
@@ -261,8 +285,15 @@ fn shown(args: &StatusArgs, replicas: &[&Replica]) -> String {
         return format!("{}\n", as_json(replicas, args.scope()));
     }
     let mut text = String::new();
-    for replica in replicas {
-        text.push_str(&table::replica(replica, Timestamp::now()));
+    let now = Timestamp::now();
+    let (asked, heard): (Vec<&Replica>, Vec<&Replica>) =
+        replicas.iter().partition(|replica| matches!(replica.whom, Whom::At(_)));
+    for replica in asked {
+        text.push_str(&table::replica(replica, now));
+        text.push('\n');
+    }
+    if replicas.len() > 1 || !heard.is_empty() {
+        text.push_str(&fleet::table(replicas, now));
         text.push('\n');
     }
     text.push_str(&table::verdict(replicas, args.scope()));
@@ -277,7 +308,14 @@ fn as_json(replicas: &[&Replica], scope: Scope) -> Value {
             Ok((_, value)) => (Some(value), None),
             Err(error) => (None, Some(chain(error))),
         };
-        json!({ "admin": replica.endpoint.to_string(), "status": status, "concerns": concerns, "error": error })
+        let admin = match &replica.whom {
+            Whom::At(endpoint) => Some(endpoint.to_string()),
+            Whom::Named(_) => replica.beat.as_ref().and_then(|beat| beat.admin.clone()),
+        };
+        json!({
+            "replica": replica.whom.to_string(), "admin": admin, "status": status, "concerns": concerns, "error": error,
+            "in_flight": replica.in_flight(),
+        })
     });
     let differences = differences(replicas, scope);
     json!({

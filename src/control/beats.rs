@@ -89,6 +89,7 @@ impl Beats {
             boot: self.peers.boot().to_owned(),
             number: self.number.get(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
             at: Some(Timestamp::now()),
             every_ms: u64::try_from(self.every(Instant::now()).as_millis()).unwrap_or(u64::MAX),
             ready: shared.stage.get() == Stage::Running,

@@ -23,6 +23,8 @@ pub(crate) struct Beat {
     pub number: u64,
     /// Version of the program.
     pub version: String,
+    /// Id of the process on its machine.
+    pub pid: u32,
     /// Instant at which the beat was made, by the replica's own clock.
     pub at: Option<Timestamp>,
     /// Milliseconds to the next beat, about.
@@ -200,9 +202,11 @@ impl Beat {
             in_force: in_force(&self.config),
             ..FileStatus::default()
         };
-        let fleet = FleetStatus { source: place.to_owned(), in_force: self.revision.clone(), ..FleetStatus::default() };
+        let (source, kind) = (place.to_owned(), "nats".to_owned());
+        let fleet = FleetStatus { source, kind, in_force: self.revision.clone(), ..FleetStatus::default() };
         Status {
             version: self.version.clone(),
+            pid: self.pid,
             generation: self.generation,
             now: self.at,
             stage: if self.ready { "running" } else { "draining" }.to_owned(),

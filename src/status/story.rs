@@ -54,7 +54,12 @@ pub(crate) fn engine(fleet: &FleetStatus, now: Timestamp) -> String {
         Some(confirmed) => format!("last word {}", words::instant(confirmed, now)),
         None => "no word yet".to_owned(),
     };
-    format!("flags come from {}, {revision}, {word}", fleet.kind)
+    let others = fleet.peers.as_ref().map(|peers| match (peers.heard, peers.late) {
+        (1, 0) => ", 1 other replica is heard".to_owned(),
+        (heard, 0) => format!(", {heard} other replicas are heard"),
+        (heard, late) => format!(", {heard} other replicas are heard, and {late} of them late"),
+    });
+    format!("flags come from {}, {revision}, {word}{}", fleet.kind, others.unwrap_or_default())
 }
 
 /// Returns who tells subscribers.

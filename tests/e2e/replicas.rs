@@ -100,7 +100,7 @@ fn fewer_replicas_than_there_are_to_be_are_no_word_about_all() {
     run(fleet.path(), &["on", "web", "--wait", "--replicas", "2"]).exits(0).says("2 of 2 asked confirm it");
     for (wrong, code) in [(["--replicas", "0"], 64), (["--replicas", "many"], 64)] {
         let args = [&["status"][..], &wrong].concat();
-        run(fleet.path(), &args).exits(code).complains("write a number from 1 to 64");
+        run(fleet.path(), &args).exits(code).complains("write a number from 1 to 16384");
     }
     run(fleet.path(), &["on", "web", "--replicas", "2"]).exits(64).complains("--wait");
 }

@@ -21,8 +21,8 @@ pub(in crate::cli) enum WrongNumber {
     TooFew {
         /// Number of replicas.
         wanted: usize,
-        /// Replicas that were found.
-        found: Vec<Endpoint>,
+        /// Names of the replicas that were found.
+        found: Vec<String>,
     },
 }
 
@@ -54,9 +54,11 @@ pub(in crate::cli) fn resolved(endpoints: Vec<Endpoint>) -> Result<Vec<Endpoint>
 ///
 /// # Errors
 /// [`WrongNumber::TooFew`].
-pub(in crate::cli) fn expect(wanted: Option<usize>, found: &[Endpoint]) -> Result<(), WrongNumber> {
+pub(in crate::cli) fn expect(wanted: Option<usize>, found: &[impl fmt::Display]) -> Result<(), WrongNumber> {
     match wanted {
-        Some(wanted) if found.len() < wanted => Err(WrongNumber::TooFew { wanted, found: found.to_vec() }),
+        Some(wanted) if found.len() < wanted => {
+            Err(WrongNumber::TooFew { wanted, found: found.iter().map(ToString::to_string).collect() })
+        }
         Some(_) | None => Ok(()),
     }
 }
@@ -123,8 +125,8 @@ impl WrongNumber {
         match self {
             Self::TooMany(_) => "name fewer, or a name with fewer addresses",
             Self::TooFew { .. } => {
-                "nothing was written; name the others with `--admin` or in `replicas` of the config, or wait until a name \
-                 has all addresses"
+                "nothing was written; name the others with `--admin` or in `replicas` of the config, or wait until all \
+                 have started and a name has all addresses"
             }
         }
     }
@@ -137,8 +139,7 @@ impl fmt::Display for WrongNumber {
                 write!(f, "{count} admin listeners are named, and at most {MOST_REPLICAS} can be asked")
             }
             Self::TooFew { wanted, found } => {
-                let names: Vec<String> = found.iter().map(ToString::to_string).collect();
-                let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+                let names = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
                 write!(f, "{wanted} replicas were to be asked, and {} can be: {names}", found.len())
             }
         }

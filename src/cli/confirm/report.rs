@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::plan::snapshot::Phase;
 use crate::status::Status;
 
-use super::super::admin::Endpoint;
 use super::super::exit;
 use super::super::failure::{Failure, chain};
 use super::super::remains;
 use super::super::streams::{GOOD, Streams, styled};
+use super::super::whom::Whom;
 use super::{Confirmation, Objection, Patience, Refused, Until, Word, judge};
 
 /// End of a wait.
@@ -27,12 +27,20 @@ pub(in crate::cli) enum Goal {
 impl Confirmation {
     /// Tells what the proxies said so far. An edit that is not confirmed is noted.
     pub(in crate::cli) fn tell(&self, streams: &mut Streams) -> Result<(), Failure> {
+        self.notes.iter().try_for_each(|note| streams.note(note))?;
         if self.asked.is_empty() {
-            streams.note("not confirmed: no admin listener to ask")?;
+            let nobody = if self.engine.is_some() { "no replica answers" } else { "no admin listener to ask" };
+            streams.note(format_args!("not confirmed: {nobody}"))?;
         }
+        let mut live = 0;
         for (endpoint, word) in &self.asked {
             match word {
-                Some(Word::InForce(status)) => self.live(endpoint, status, "", streams)?,
+                Some(Word::InForce(status)) => {
+                    live += 1;
+                    if live <= MOST_LIVE {
+                        self.live(endpoint, status, "", streams)?;
+                    }
+                }
                 Some(Word::Not(objections)) => {
                     streams.note(format_args!("not confirmed: {endpoint}: {}", list(objections)))?
                 }
@@ -41,6 +49,9 @@ impl Confirmation {
                 }
                 None => {}
             }
+        }
+        if live > MOST_LIVE {
+            writeln!(streams.out, "{live} of {} asked confirm it", self.asked.len())?;
         }
         Ok(())
     }
@@ -56,15 +67,16 @@ impl Confirmation {
         streams: &mut Streams,
     ) -> Result<u8, Failure> {
         self.wait(timeout, streams)?;
+        self.check_anybody()?;
         let confirmed = self.asked.iter().filter(|(_, word)| matches!(word, Some(Word::InForce(_)))).count();
         let of = self.asked.len();
         let alone = of == 1;
         let aside = if alone { " (1 of 1 asked)" } else { "" };
-        for (endpoint, word) in &self.asked {
-            if let Some(Word::InForce(status)) = word {
-                self.live(endpoint, status, aside, streams)?;
-            }
-        }
+        let live = self.asked.iter().filter_map(|(whom, word)| match word {
+            Some(Word::InForce(status)) => Some((whom, status)),
+            Some(Word::Not(_) | Word::Silent(_)) | None => None,
+        });
+        live.take(MOST_LIVE).try_for_each(|(whom, status)| self.live(whom, status, aside, streams))?;
         if !alone && confirmed > 0 {
             writeln!(streams.out, "{confirmed} of {of} asked confirm it")?;
         }
@@ -74,14 +86,18 @@ impl Confirmation {
             Goal::Drained => self.drain(timeout),
             Goal::Open => self.open(timeout),
         }
+        // Replicas that have left meanwhile do not count, and new ones do.
+        self.check_anybody()?;
+        let (of, alone) = (self.asked.len(), self.asked.len() == 1);
+        let this = if self.engine.is_some() { "the only replica that is heard of" } else { "this proxy" };
         let reached = match goal {
             Goal::InForce => None,
             Goal::Drained => {
-                let place = if alone { "this proxy".to_owned() } else { format!("any of the {of} replicas") };
+                let place = if alone { this.to_owned() } else { format!("any of the {of} replicas") };
                 Some(format!("nothing is in flight at {place} that began before"))
             }
             Goal::Open => {
-                let place = if alone { "this proxy".to_owned() } else { format!("all {of} replicas") };
+                let place = if alone { this.to_owned() } else { format!("all {of} replicas") };
                 Some(format!("{} open at {place}", self.claim.asked.be()))
             }
         };
@@ -96,11 +112,13 @@ impl Confirmation {
     /// As [`Confirmation::conclude`].
     pub(in crate::cli) fn reach(mut self, goal: Goal, timeout: Duration, streams: &mut Streams) -> Result<(), Failure> {
         self.wait(timeout, streams)?;
+        self.check_anybody()?;
         match goal {
             Goal::InForce => {}
             Goal::Drained => self.drain(timeout),
             Goal::Open => self.open(timeout),
         }
+        self.check_anybody()?;
         self.fail(goal, timeout, streams)
     }
 
@@ -116,9 +134,18 @@ impl Confirmation {
         Ok(())
     }
 
+    /// Fails if all replicas have left meanwhile: nobody is no word about all.
+    fn check_anybody(&self) -> Result<(), Failure> {
+        match &self.engine {
+            Some(engine) if self.asked.is_empty() => Err(Failure::Nobody(engine.place().into())),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Notes why the command does not return yet.
     fn tell_waiting(&self, timeout: Duration, streams: &mut Streams) -> Result<(), Failure> {
         streams.out.flush()?;
+        self.notes.iter().try_for_each(|note| streams.note(note))?;
         for (endpoint, word) in &self.asked {
             let why = match word {
                 Some(Word::Not(objections)) => list(objections),
@@ -131,7 +158,7 @@ impl Confirmation {
         Ok(())
     }
 
-    fn live(&self, endpoint: &Endpoint, status: &Status, aside: &str, streams: &mut Streams) -> Result<(), Failure> {
+    fn live(&self, endpoint: &Whom, status: &Status, aside: &str, streams: &mut Streams) -> Result<(), Failure> {
         writeln!(streams.out, "{} at {endpoint}, generation {}{aside}", styled(GOOD, "live"), status.generation)?;
         if judge::config_differs(&self.claim.config, status) == Some(true) {
             streams.note(format_args!("{endpoint}: its config is not the one on disk; `backsoon status` says why"))?;
@@ -167,7 +194,7 @@ impl Confirmation {
     }
 }
 
-fn denied(endpoint: Endpoint, objections: &[Objection], waited: Duration) -> Failure {
+fn denied(endpoint: Whom, objections: &[Objection], waited: Duration) -> Failure {
     for objection in objections {
         if let Objection::Refused(problems) = objection {
             return Failure::Rejected { endpoint, problems: problems.clone() };
@@ -180,5 +207,7 @@ fn list(objections: &[Objection]) -> String {
     objections.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
+/// Replicas that are named one by one when they confirm.
+const MOST_LIVE: usize = 20;
 /// Codes of the failures of a wait, the furthest from the goal last.
 const ORDER: [u8; 5] = [exit::NOT_DRAINED, exit::NOT_OPEN, exit::UNAVAILABLE, exit::TEMPFAIL, exit::REFUSED];

@@ -40,7 +40,7 @@ type Named = (String, State);
 /// Returns all differences between the replicas that answered.
 pub(super) fn differences(replicas: &[&Replica], scope: Scope) -> Vec<Difference> {
     let answers: Vec<(String, &Status)> =
-        replicas.iter().filter_map(|one| Some((one.endpoint.to_string(), &one.answer.as_ref().ok()?.0))).collect();
+        replicas.iter().filter_map(|one| Some((one.whom.to_string(), &one.answer.as_ref().ok()?.0))).collect();
     let mut found = vec![(Subject::Flags, files(&answers, Role::Flags))];
     if scope == Scope::All {
         found.push((Subject::Config, files(&answers, Role::Config)));
@@ -58,7 +58,7 @@ fn files(answers: &[(String, &Status)], role: Role) -> Vec<Named> {
 
 /// Returns the offsets of all clocks, if two of them are apart.
 fn clocks(replicas: &[&Replica]) -> Option<Vec<Named>> {
-    let clocks: Vec<_> = replicas.iter().filter_map(|one| Some((one.endpoint.to_string(), one.clock?))).collect();
+    let clocks: Vec<_> = replicas.iter().filter_map(|one| Some((one.whom.to_string(), one.clock?))).collect();
     let apart = clocks.iter().any(|(_, one)| clocks.iter().any(|(_, other)| one.is_apart(other)));
     let states = clocks.into_iter().map(|(name, clock)| (name, State::of_text(clock.to_string())));
     apart.then(|| states.collect())

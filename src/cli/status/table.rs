@@ -17,7 +17,7 @@ use super::{Health, Replica, Scope, health};
 
 /// Formats a replica: lines about the process and its files, its routes, and what is wrong.
 pub(super) fn replica(replica: &Replica, now: Timestamp) -> String {
-    let name = styled(BOLD, &replica.endpoint);
+    let name = styled(BOLD, &replica.whom);
     let status = match &replica.answer {
         Ok((status, _)) => status,
         Err(error) => return format!("{name}  {}\n", styled(ERROR, chain(error))),
@@ -51,10 +51,19 @@ pub(super) fn replica(replica: &Replica, now: Timestamp) -> String {
 pub(super) fn verdict(replicas: &[&Replica], scope: Scope) -> String {
     let differences = differences(replicas, scope);
     let (style, text) = match health(replicas, scope) {
+        Health::Well if replicas.len() == 1 && replicas[0].beat.is_some() => {
+            (GOOD, "the only replica that is heard of: no errors".to_owned())
+        }
         Health::Well if replicas.len() == 1 => (GOOD, "this proxy: no errors".to_owned()),
         Health::Well => (GOOD, format!("all {} agree, no errors", replicas.len())),
         Health::Wrong => (ERROR, not_well(replicas)),
         Health::Apart => (ERROR, format!("the replicas do not agree: they have different {}", subjects(&differences))),
+        Health::Missing => {
+            let missing = replicas.iter().filter(|replica| replica.answer.is_err());
+            let names: Vec<String> = missing.map(|replica| replica.whom.to_string()).collect();
+            let be = if names.len() == 1 { "is" } else { "are" };
+            (ERROR, format!("{} of {} {be} missing: {}", names.len(), replicas.len(), few(&names)))
+        }
         Health::Unreachable => {
             let silent = replicas.iter().filter(|replica| replica.answer.is_err()).count();
             (ERROR, format!("{silent} of {} cannot be reached", replicas.len()))
@@ -71,9 +80,17 @@ pub(super) fn verdict(replicas: &[&Replica], scope: Scope) -> String {
 fn difference(difference: &Difference) -> String {
     let states = difference.states.iter().map(|(state, names)| {
         let state = if difference.is_of_file() { story::short(state) } else { state };
-        format!("{} at {}", harmless(state), words::list(names))
+        format!("{} at {}", harmless(state), few(names))
     });
     format!("{}: {}\n", difference.subject, states.collect::<Vec<_>>().join("; "))
+}
+
+/// Lists names, as far as a line has room for them.
+fn few(names: &[String]) -> String {
+    if names.len() <= MOST_NAMES {
+        return words::list(names);
+    }
+    format!("{} and {} more", names[..MOST_NAMES].join(", "), names.len() - MOST_NAMES)
 }
 
 /// Returns the sentence for replicas with concerns.
@@ -89,7 +106,7 @@ fn not_well(replicas: &[&Replica]) -> String {
     }
 }
 
-fn alarm(text: &str) -> String {
+pub(super) fn alarm(text: &str) -> String {
     format!("  {}\n", styled(ERROR, harmless(text)))
 }
 
@@ -142,7 +159,7 @@ fn withdrawn(routes: &[RouteStatus]) -> String {
     lines.into_values().collect()
 }
 
-fn routes(routes: &[RouteStatus], now: Timestamp) -> String {
+pub(super) fn routes(routes: &[RouteStatus], now: Timestamp) -> String {
     let mut rows = vec![COLUMNS.map(str::to_owned)];
     rows.extend(routes.iter().map(|route| row(route, now)));
     let widths: Vec<usize> = (0..COLUMNS.len())
@@ -240,5 +257,7 @@ fn of_status(problem: &ProblemStatus) -> Problem {
 
 const COLUMNS: [&str; 9] = ["ROUTE", "PHASE", "MODE", "SINCE", "UNTIL", "IN FLIGHT", "HELD", "P99", "BY"];
 
+/// Replicas that a line names one by one.
+const MOST_NAMES: usize = 8;
 /// Differences that are shown one by one.
 const MOST_DIFFERENCES: usize = 20;

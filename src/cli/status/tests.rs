@@ -12,7 +12,14 @@ fn plain(styled: &str) -> String {
 
 fn replica(status: Value) -> Replica {
     let answer = serde_json::from_value(status.clone()).map(|parsed| (parsed, status)).map_err(admin::Error::Json);
-    Replica { endpoint: "127.0.0.1:9901".parse().unwrap(), answer, unread: Vec::new(), looked: Vec::new(), clock: None }
+    Replica {
+        whom: Whom::At("127.0.0.1:9901".parse().unwrap()),
+        answer,
+        unread: Vec::new(),
+        looked: Vec::new(),
+        clock: None,
+        beat: None,
+    }
 }
 
 fn health_of(replicas: &[Replica]) -> Health {
@@ -63,7 +70,7 @@ fn compared(scope: Scope, change: impl Fn(&mut Value)) -> (Health, String) {
     let mut other = status("aa");
     change(&mut other);
     let mut replicas = [replica(status("aa")), replica(other)];
-    replicas[1].endpoint = "127.0.0.1:9902".parse().unwrap();
+    replicas[1].whom = Whom::At("127.0.0.1:9902".parse().unwrap());
     {
         let replicas: Vec<&Replica> = replicas.iter().collect();
         (health(&replicas, scope), plain(&table::verdict(&replicas, scope)))
@@ -107,7 +114,7 @@ fn replicas_differ_by_share_breach_and_clock() {
     };
     let between = |here: Value, there: Value| {
         let mut replicas = [replica(here), replica(there)];
-        replicas[1].endpoint = "127.0.0.1:9902".parse().unwrap();
+        replicas[1].whom = Whom::At("127.0.0.1:9902".parse().unwrap());
         let replicas: Vec<&Replica> = replicas.iter().collect();
         (health(&replicas, Scope::All), plain(&table::verdict(&replicas, Scope::All)))
     };
@@ -125,7 +132,7 @@ fn a_clock_that_is_off_is_told_with_its_replica() {
     let at = |millis: i64| Timestamp::from_millisecond(1_800_000_000_000 + millis).unwrap();
     let with = |port: u16, millis| {
         let clock = Some(Offset::between(at(0), at(millis), at(10)));
-        Replica { endpoint: Endpoint::Host("127.0.0.1".to_owned(), port), clock, ..replica(status("aa")) }
+        Replica { whom: Whom::At(Endpoint::Host("127.0.0.1".to_owned(), port)), clock, ..replica(status("aa")) }
     };
     let verdict = |replicas: &[Replica]| {
         let replicas: Vec<&Replica> = replicas.iter().collect();
@@ -230,11 +237,12 @@ fn an_edit_that_is_not_in_force_is_told_beside_the_one_that_is() {
 fn a_replica_that_does_not_answer_weighs_more_than_one_that_differs() {
     let refused = admin::Error::Connect(io::ErrorKind::ConnectionRefused.into());
     let silent = Replica {
-        endpoint: "127.0.0.1:1".parse().unwrap(),
+        whom: Whom::At("127.0.0.1:1".parse().unwrap()),
         answer: Err(refused),
         unread: Vec::new(),
         looked: Vec::new(),
         clock: None,
+        beat: None,
     };
     assert_eq!(health_of(&[replica(status("aa")), replica(status("bb")), silent]), Health::Unreachable);
 }
@@ -275,4 +283,55 @@ fn what_a_terminal_would_obey_is_not_shown() {
     let shown = table::replica(&replica(status), Timestamp::now());
     assert!(!shown.contains("\u{1b}[2J") && shown.contains("a\u{fffd}[2Jb"), "{shown:?}");
     assert!(!plain(&shown).contains('\u{1b}'), "{shown:?}");
+}
+
+/// Returns the answer of a replica through the engine.
+fn beat(name: &str, revision: &str, flags: &str) -> Replica {
+    let asked = replica(status("aa"));
+    let beat = Beat {
+        replica: name.to_owned(),
+        version: "0.1.0".to_owned(),
+        ready: true,
+        flags: Some(flags.to_owned()),
+        config: Some("c0".to_owned()),
+        revision: Some(revision.to_owned()),
+        generation: 7,
+        in_flight: 3,
+        ..Beat::default()
+    };
+    let status = beat.status("nats://nats/backsoon/flags");
+    let value = json!(status);
+    Replica { whom: Whom::Named(name.to_owned()), answer: Ok((status, value)), beat: Some(beat), ..asked }
+}
+
+#[test]
+fn the_table_of_a_fleet_says_who_lags_refuses_or_is_missing() {
+    let refusing = {
+        let mut one = beat("d", "17", "bb");
+        let told = Beat { refused: true, refusal: Some("line 2: unknown".to_owned()), ..one.beat.clone().unwrap() };
+        one.answer = Ok((told.status("nats://nats/backsoon/flags"), Value::Null));
+        one.beat = Some(Beat { concerns: vec!["the flags have an error".to_owned()], ..told });
+        one
+    };
+    let ago = std::time::Duration::from_millis(12_600);
+    let missing = Replica {
+        whom: Whom::Named("e\u{1b}[31m".to_owned()),
+        answer: Err(admin::Error::Missing(Some(ago))),
+        beat: None,
+        ..beat("e", "17", "bb")
+    };
+    let fleet = [beat("a", "17", "bb"), beat("b", "16", "aa"), beat("c", "17", "bb"), refusing, missing];
+    let fleet: Vec<&Replica> = fleet.iter().collect();
+    let shown = plain(&fleet::table(&fleet, Timestamp::now()));
+    let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[1][..8], ["a", "0.1.0", "same", "17", "same", "7", "open", "3"], "{shown}");
+    assert_eq!(lines[2][..4], ["b", "0.1.0", "old", "16"], "{shown}");
+    assert_eq!(lines[4][..4], ["d", "0.1.0", "refused", "17"], "{shown}");
+    assert_eq!(lines[5].join(" "), "the flags are refused: line 2: unknown");
+    assert_eq!(lines[6].join(" "), "the flags have an error");
+    assert!(lines[7].join(" ").ends_with("missing, heard 12 s ago"), "{shown}");
+    assert!(!shown.contains('\u{1b}'), "{shown:?}");
+    let verdict = plain(&table::verdict(&fleet, Scope::All));
+    assert!(verdict.contains("1 of 5 is missing: e"), "{verdict}");
+    assert_eq!(health(&fleet, Scope::All).code(), exit::DIFFERS);
 }

@@ -86,7 +86,7 @@ fn take(replicas: &mut [Option<Replica>], endpoints: &[Endpoint], answers: &Answ
         let Some((answer, clock)) = answer.take() else { continue };
         let (before, known) = place.take().map(|replica| (replica.unread, replica.clock)).unwrap_or_default();
         // Events do not tell the time, so the offset measured last counts.
-        let mut fresh = Replica::new(endpoint.clone(), answer, clock.or(known));
+        let mut fresh = Replica::at(endpoint.clone(), answer, clock.or(known));
         fresh.unread.retain(|file| before.contains(file));
         *place = Some(fresh);
     }

@@ -177,6 +177,9 @@ async fn drive_beats(config: &FleetConfig, mut wire: Wire) {
         let error = nats::carry(nats, config.ca.as_deref(), &mut wire).await;
         wire.away(error.to_string());
         failures = if begun.elapsed() > LONG { 1 } else { failures + 1 };
+        if failures == TOLD_FAILURES {
+            tracing::warn!(place = %config, why = %error, "the other replicas are not heard");
+        }
         tokio::time::sleep(pause(&error, failures, fastrand::f64())).await;
     }
 }
@@ -191,6 +194,8 @@ pub(super) fn pause(error: &FleetError, failures: u32, chance: f64) -> Duration 
     LEAST + (longest - LEAST).mul_f64(chance)
 }
 
+/// Failures in a row after which the log tells of beats that are not carried.
+const TOLD_FAILURES: u32 = 5;
 const LEAST: Duration = Duration::from_millis(500);
 const SHORT: Duration = Duration::from_millis(1500);
 const LONG: Duration = Duration::from_secs(30);

@@ -357,8 +357,12 @@ impl Wire {
             self.said.mark_changed();
         }
         self.answered.mark_unchanged();
-        self.peers.lock().trouble = None;
         self.peers.wish(|wish| wish.is_begun = true);
+    }
+
+    /// Notes that the engine carries beats.
+    pub(super) fn fine(&mut self) {
+        self.peers.lock().trouble = None;
     }
 
     /// Notes that nothing can be heard.
@@ -559,6 +563,22 @@ mod tests {
         assert_eq!(wire.take_answer().unwrap().1, ["two"]);
         (0..MOST_ASKED + 5).for_each(|_| wire.ask(b"no JSON", "many"));
         assert_eq!(wire.asked.len(), MOST_ASKED);
+    }
+
+    #[test]
+    fn trouble_lasts_until_the_engine_carries_beats() {
+        let peers = Peers::default();
+        let mut wire = Wire::new(peers.clone());
+        wire.away("refused".to_owned());
+        assert_eq!(peers.trouble(), None, "it may be over soon");
+        if let Some((_, since)) = &mut peers.lock().trouble {
+            *since -= LASTING;
+        }
+        wire.begin();
+        wire.away("not allowed".to_owned());
+        assert_eq!(peers.trouble().as_deref(), Some("not allowed"));
+        wire.fine();
+        assert_eq!(peers.trouble(), None);
     }
 
     #[test]

@@ -52,7 +52,9 @@ impl FromStr for Endpoint {
             let path = path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path);
             return if path.is_empty() { Err(ENDPOINT_HELP) } else { Ok(Self::Unix(path.into())) };
         }
-        let text = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+        // A name stands for all of its addresses, with and without the prefix that says so.
+        let name = text.strip_prefix("dns:");
+        let text = name.or_else(|| text.strip_prefix("http://")).unwrap_or(text).trim_end_matches('/');
         if let Ok(address) = text.parse::<SocketAddr>() {
             return Ok(Self::Host(address.ip().to_string(), address.port()));
         }

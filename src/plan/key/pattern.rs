@@ -30,7 +30,7 @@ pub(in crate::plan) const ADDRESS: Pattern = Pattern::new(
 pub(in crate::plan) const ENDPOINT: Pattern = Pattern::new(
     "address of an admin listener",
     "replica-1:9901",
-    r"^((http\+)?unix:/.+|(http://)?(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}/*)$",
+    r"^((http\+)?unix:/.+|(http://|dns:)?(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}/*)$",
 );
 pub(in crate::plan) const UPSTREAM: Pattern = Pattern::new(
     "upstream",

@@ -113,7 +113,9 @@ pub static CONFIG: Table = Table {
             Form::OneOrArray(&Form::Text(&ENDPOINT), 0..=64),
             Absent::Means("the proxy of `[admin]` alone"),
             "Admin listeners of all proxies that share the flag file, this one included. `status`, `on`, `off` and `step` \
-             ask them all. A name that has several addresses stands for all of them.",
+             ask them all. A name that has several addresses stands for all of them, and may be written as \
+             `\"dns:NAME:PORT\"`. With `nats` in `[fleet]`, all are asked [through it](fleet.md#proof), and these only while \
+             nobody answers there.",
         ),
         Key::new(
             "fleet",

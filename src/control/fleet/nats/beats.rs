@@ -32,6 +32,12 @@ impl Subjects {
         Self { beat: format!("{all}.beat"), ask: format!("{all}.ask"), answer: format!("{all}.answer.") }
     }
 
+    /// Returns true if an answer may be published to a subject.
+    fn is_answer(&self, subject: &str) -> bool {
+        let own = subject.strip_prefix(&self.answer);
+        own.is_some_and(|own| (1..=64).contains(&own.len()) && own.bytes().all(|one| one.is_ascii_alphanumeric()))
+    }
+
     /// Returns a subject for the answers to our own questions.
     fn own_answers(&self) -> String {
         format!("{}{:016x}{:016x}", self.answer, fastrand::u64(..), fastrand::u64(..))
@@ -55,6 +61,8 @@ async fn carry_on(config: &FleetNats, ca: Option<&Path>, wire: &mut Wire) -> Res
     let own_answers = subjects.own_answers();
     connection.subscribe(&own_answers, ANSWERS).await?;
     connection.publish(&subjects.ask, &own_answers, b"{}").await?;
+    // What is not allowed is told before the answer to this.
+    connection.ping().await?;
     wire.begin();
     let mut life = Life::begin();
     loop {
@@ -72,10 +80,12 @@ async fn carry_on(config: &FleetNats, ca: Option<&Path>, wire: &mut Wire) -> Res
         match connection.heard(due, wire.ready()).await? {
             Some(operation) => {
                 life.word();
-                if let Operation::Message(message) = operation
-                    && message.reply.as_ref() != Some(&own_answers)
-                {
-                    take(message, &subjects, wire);
+                match operation {
+                    // Our own question.
+                    Operation::Message(message) if message.reply.as_ref() == Some(&own_answers) => {}
+                    Operation::Message(message) => take(message, &subjects, wire),
+                    Operation::Fine => wire.fine(),
+                    Operation::Info(_) | Operation::Ping | Operation::Error(_) => {}
                 }
             }
             None if Instant::now() < due => {}
@@ -87,7 +97,7 @@ async fn carry_on(config: &FleetNats, ca: Option<&Path>, wire: &mut Wire) -> Res
 /// Takes in a message.
 fn take(message: Message, subjects: &Subjects, wire: &mut Wire) {
     match (message.subscription.as_str(), message.reply) {
-        (QUESTIONS, Some(reply)) if reply.starts_with(&subjects.answer) => wire.ask(&message.payload, &reply),
+        (QUESTIONS, Some(reply)) if subjects.is_answer(&reply) => wire.ask(&message.payload, &reply),
         // A server that says that nobody answers has no payload.
         (BEATS | ANSWERS, _) => wire.hear(&message.payload),
         _ => {}
@@ -210,3 +220,19 @@ const NOBODY: u16 = 503;
 const SILENCE: Duration = Duration::from_secs(15);
 /// Time for its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_cannot_have_a_replica_publish_elsewhere() {
+        let all = "backsoon.b.k";
+        let (beat, ask) = (format!("{all}.beat"), format!("{all}.ask"));
+        let subjects = Subjects { beat, ask, answer: format!("{all}.answer.") };
+        assert!(subjects.is_answer(&subjects.own_answers()));
+        let long = format!("{all}.answer.{}", "a".repeat(65));
+        let bad = ["$KV.b.k", "_INBOX.a", "backsoon.b.k.beat", "backsoon.b.k.answer.", "backsoon.b.k.answer.>", &long];
+        bad.iter().for_each(|bad| assert!(!subjects.is_answer(bad), "{bad}"));
+    }
+}
