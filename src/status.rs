@@ -7,6 +7,7 @@ pub(crate) mod beat;
 pub(crate) mod concerns;
 pub(crate) mod counts;
 pub(crate) mod fleet;
+pub(crate) mod judged;
 pub(crate) mod outbox;
 #[cfg(feature = "proxy")]
 mod runtime;
@@ -16,6 +17,7 @@ pub(crate) mod verified;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use judged::JudgedStatus;
 #[cfg(feature = "proxy")]
 pub(crate) use runtime::RuntimeFile;
 use verified::OutlookStatus;
@@ -210,6 +212,9 @@ pub(crate) struct RouteStatus {
     /// Keys of the guard that are not judged, because nothing is known of the time before the maintenance.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unjudged: Vec<String>,
+    /// Replicas whose counts the guard judges together, while it watches. Absent if there is one replica.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judged: Option<JudgedStatus>,
     /// Finding of the guard.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breach: Option<BreachStatus>,

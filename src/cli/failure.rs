@@ -383,7 +383,10 @@ impl Error for Failure {
 
 impl From<EditFailure> for Failure {
     fn from(failure: EditFailure) -> Self {
-        if let EditFailure::Problems(problems) = failure { Self::Problems(problems) } else { Self::Edit(failure) }
+        match failure {
+            EditFailure::Problems(problems) => Self::Problems(problems),
+            failure => Self::Edit(failure),
+        }
     }
 }
 

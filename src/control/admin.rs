@@ -183,9 +183,8 @@ async fn answer(
 fn index(shared: &Shared, headers: &HeaderMap) -> Response<Full<Bytes>> {
     let accept = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
     let mut response = if accept.into_iter().any(|accept| accept.contains("text/html")) {
-        let (told, now, buttons) = (shared.followers.look(shared), Timestamp::now(), write::has_buttons(shared));
-        let html = told.page((now, buttons), |status| shared.page.render(status, now, buttons));
-        shared.page.response(html, buttons)
+        let (told, now) = (shared.followers.look(shared), Timestamp::now());
+        shared.page.response(told.page(now, |status| shared.page.render(status, now)))
     } else {
         text(StatusCode::OK, INDEX)
     };
@@ -263,7 +262,9 @@ pub(super) fn status_of(shared: &Shared) -> Status {
     let routes = live.snapshot.routes.iter().map(|route| {
         let traffic = observations.traffic(&route.config.name, LATELY, now);
         let outlook = shared.lookout.outlook(route, &live.snapshot);
-        RouteStatus { outlook, ..report::route(route, &live, traffic) }
+        let judged = observations.judged(&route.config.name);
+        let unjudged = route.unjudged_by(observations.baseline_of(route)).iter().map(ToString::to_string).collect();
+        RouteStatus { outlook, judged, unjudged, ..report::route(route, &live, traffic) }
     });
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use crate::files::author;
 use crate::live::{Generation, Stage};
 use crate::plan::config::{Address, Config, FleetEngine};
+use crate::plan::lifecycle::GuardCounts;
 use crate::plan::snapshot::{Phase, Route};
 use crate::status::beat::{Beat, BeatRoute, LONGEST_NAME, MOST_ROUTES};
 use crate::status::concerns::concerns;
@@ -21,6 +22,7 @@ use crate::status::{FileStatus, ProblemStatus, Role};
 
 use super::admin::{Shared, status_of};
 use super::fleet::peers::{Peers, Wish, pause_for, spread_for};
+use super::observe::{Observations, Word};
 use super::report::{self, Report};
 
 /// Beats of this replica.
@@ -83,7 +85,8 @@ impl Beats {
     fn make(&self, shared: &Shared, wish: &Wish, length: Length) -> Beat {
         self.number.set(self.number.get() + 1);
         let (live, report) = (shared.reader.current(), shared.report.borrow());
-        let (routes, omitted) = routes(&live, &wish.routes, length);
+        let (mut routes, omitted) = routes(&live, &wish.routes, length);
+        add_counts(&mut routes, &live, &shared.observations.borrow());
         let beat = Beat {
             replica: self.name.clone(),
             boot: self.peers.boot().to_owned(),
@@ -107,6 +110,13 @@ impl Beats {
             Length::Brief => beat,
             Length::Whole => Beat { heard: self.peers.acquaintances(), concerns: told(shared), ..beat },
         }
+    }
+
+    /// Returns what the others have told last, and what is in force here.
+    pub(super) fn word(&self, shared: &Shared) -> Word {
+        let report = shared.report.borrow();
+        let revision = report.fleet.as_ref().and_then(|fleet| fleet.in_force.clone());
+        Word::new(&self.peers, of_files(&report).flags, revision)
     }
 
     /// Returns the time between two beats.
@@ -234,6 +244,27 @@ fn routes(live: &Generation, asked: &BTreeSet<String>, length: Length) -> (Vec<B
     (described.collect(), omitted)
 }
 
+/// Adds what the guards of the others are told, as far as there is room: counts first, then states that a fresh replica may
+/// learn. A route is told all the same without.
+fn add_counts(told: &mut [BeatRoute], live: &Generation, observations: &Observations) {
+    let now = Instant::now();
+    let guard = |(index, told): (usize, &BeatRoute)| {
+        let route = live.snapshot.route(&told.name)?;
+        Some((index, observations.told(route, &live.routes[route.index].hanging(), now)?))
+    };
+    let mut guards: Vec<(usize, GuardCounts)> = told.iter().enumerate().filter_map(guard).collect();
+    guards.sort_by_key(|(_, guard)| guard.counts.is_none());
+    let mut room = ROOM_FOR_COUNTS;
+    for (index, guard) in guards {
+        let guard = if guard.bytes() > room { guard.thinned() } else { guard };
+        let guard = if guard.bytes() > room { GuardCounts { counts: None, ..guard } } else { guard };
+        let bytes = guard.bytes();
+        if let Some(told) = told.get_mut(index).filter(|_| bytes <= room) {
+            (told.guard, room) = (Some(guard), room - bytes);
+        }
+    }
+}
+
 fn phases(live: &Generation) -> BTreeMap<String, u64> {
     let mut phases = BTreeMap::new();
     for route in &live.snapshot.routes {
@@ -301,6 +332,8 @@ pub(super) fn name(config: &Config, admin: Option<&str>) -> String {
     })
 }
 
+/// Bytes of a beat for what its guards count.
+const ROOM_FOR_COUNTS: usize = 32 * 1024;
 /// Time between two beats while every route is plainly open.
 const CALM: Duration = Duration::from_secs(5);
 /// Time between two beats while a route is not.

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use crate::files::{Change, Files};
 use crate::live::{Generation, Publisher};
 use crate::plan::compile::{Memory, is_due};
@@ -51,6 +53,8 @@ pub(crate) struct Controller {
     runtime: Option<RuntimeRecord>,
     /// Finishes pages after their publication. Without it, they stay uncompressed.
     finisher: Finisher,
+    /// Begins of returns that other replicas told at the start.
+    returned: HashMap<String, Timestamp>,
     /// Tells the public. Absent before anything is live.
     news: Option<NewsDesk>,
 }
@@ -85,11 +89,8 @@ impl Controller {
         let baselines = recorder.as_ref().map(|recorder| BaselinesFile::new(recorder.state_dir().clone()));
         let state = recorder.as_ref().map(|recorder| recorder.state_dir().clone());
         let notifier = state.map(|state| Notifier::new(&inputs.known.memory, state));
-        let (runtime, news) = (None, None);
-        Ok((
-            Self { inputs, publication, recorder, baselines, notifier, runtime, finisher: Finisher::default(), news },
-            warnings,
-        ))
+        let (runtime, news, returned, finisher) = (None, None, HashMap::new(), Finisher::default());
+        Ok((Self { inputs, publication, recorder, baselines, notifier, runtime, finisher, returned, news }, warnings))
     }
 
     /// Returns the config in force.
@@ -116,6 +117,7 @@ impl Controller {
     pub(crate) fn first(&mut self) -> Generation {
         self.inputs.watch();
         let _ = self.inputs.take_switches();
+        self.inputs.learn();
         let first = self.publication.make(&self.inputs, None);
         self.inputs.published(self.publication.generation());
         transitions::log_first(&first.snapshot);
@@ -126,6 +128,7 @@ impl Controller {
         self.inputs.keep_copy();
         // From now on, the previous snapshot remembers.
         self.inputs.known.memory = Memory::default();
+        self.returned = self.inputs.known.learned.drain().filter_map(|(name, it)| Some((name, it.returned?))).collect();
         first
     }
 
@@ -186,6 +189,11 @@ impl Controller {
     /// Returns the baselines that an earlier process saved.
     pub(super) fn baselines(&self) -> Baselines {
         self.baselines.as_ref().map(BaselinesFile::load).unwrap_or_default()
+    }
+
+    /// Takes the begins of returns that other replicas told at the start.
+    pub(super) fn take_returned(&mut self) -> HashMap<String, Timestamp> {
+        std::mem::take(&mut self.returned)
     }
 
     /// Saves the baselines for the next process.

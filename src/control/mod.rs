@@ -40,6 +40,8 @@ pub mod history;
 mod inputs;
 pub(crate) mod judge;
 #[cfg(feature = "proxy")]
+mod learning;
+#[cfg(feature = "proxy")]
 mod limit_log;
 #[cfg(feature = "proxy")]
 pub(crate) mod load;

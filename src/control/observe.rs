@@ -6,6 +6,7 @@ mod remembered;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -25,6 +26,9 @@ use super::probe::Probes;
 pub(super) use remembered::Baselines;
 use remembered::Remembered;
 use tally::{Now, Quiet, Tally};
+use whole::RouteWord;
+use whole::comes_back;
+pub(super) use whole::{Word, is_judged_by_all};
 
 /// Observations of every route that ever had a request, by name. A route that is no longer configured is kept, because
 /// it may return, and its meter never goes back.
@@ -46,6 +50,12 @@ pub(super) struct Observations {
     guards: HashMap<String, Guard>,
     /// Baselines of earlier times.
     remembered: Baselines,
+    /// Begins of the returns that go on, their checks included.
+    backs: HashMap<String, Timestamp>,
+    /// Begins of returns that other replicas told at the start.
+    learned: HashMap<String, Timestamp>,
+    /// Word of the other replicas about the routes that come back.
+    words: HashMap<String, RouteWord>,
 }
 
 /// Traffic observed on a route.
@@ -64,6 +74,8 @@ struct Guarded {
     from: Instant,
     /// Time from which the route has been fully open.
     opened: Option<Instant>,
+    /// The same instant by the wall clock, as the flag file has it. A finding does not move it.
+    returned: Timestamp,
     phase: Phase,
     since: Timestamp,
     /// First finding since which requests count anew.
@@ -94,9 +106,27 @@ impl Observations {
     /// Creates observations. Must be called before the first request arrives.
     pub(super) fn new(now: Instant) -> Self {
         let (routes, guarded, down, guards) = (HashMap::new(), HashMap::new(), HashSet::new(), HashMap::new());
-        let (returning, returning_at) = (Vec::new(), None);
-        let remembered = Baselines::default();
-        Self { began: now, observed_at: now, routes, guarded, down, returning, returning_at, guards, remembered }
+        let (returning, returning_at, remembered) = (Vec::new(), None, Baselines::default());
+        let (backs, learned, words) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self {
+            began: now,
+            observed_at: now,
+            routes,
+            guarded,
+            down,
+            returning,
+            returning_at,
+            guards,
+            remembered,
+            backs,
+            learned,
+            words,
+        }
+    }
+
+    /// Takes over the begins of returns that other replicas have told to a process without memory.
+    pub(super) fn learn(&mut self, returned: HashMap<String, Timestamp>) {
+        self.learned = returned;
     }
 
     /// Observes every route. A route without new requests costs a read of each worker's cells. Returns true if any route
@@ -155,7 +185,10 @@ impl Observations {
                     let opened_before = before.filter(|_| !begins).and_then(|before| before.opened);
                     let opened =
                         (phase == Phase::Open).then(|| opened_before.unwrap_or(if begins { from } else { now }));
-                    let guarded_now = Guarded { meter, from, opened, phase, since, suspected };
+                    let same = before.filter(|before| before.is_of_same_phases(route)).map(|before| before.returned);
+                    let learned = self.learned.get(&meter.name).copied();
+                    let returned = same.or(learned).unwrap_or_else(|| route.state.began());
+                    let guarded_now = Guarded { meter, from, opened, returned, phase, since, suspected };
                     guarded.insert(guarded_now.meter.name.clone(), guarded_now);
                 }
             }
@@ -165,6 +198,7 @@ impl Observations {
                 self.look(meter, now);
             }
         }
+        self.follow_returns(&generation.snapshot.routes);
         let before = std::mem::replace(&mut self.guarded, guarded);
         (self.down, self.returning, self.returning_at) = (down, returning, None);
         for name in before.keys().filter(|name| !self.guarded.contains_key(*name)) {
@@ -173,6 +207,18 @@ impl Observations {
         for (name, from) in begun {
             self.routes.get_mut(&name).into_iter().for_each(|seen| seen.recent.keep_long(from));
         }
+    }
+
+    /// Notes which routes come back, and since when. What another replica found before is answered.
+    fn follow_returns(&mut self, routes: &[Route]) {
+        let begin = |route: &Route| route.state.began().min(route.since());
+        let backs = routes.iter().filter(|route| comes_back(route)).map(|route| {
+            let name = &route.config.name;
+            (name.clone(), self.backs.get(name).copied().unwrap_or_else(|| begin(route)))
+        });
+        self.backs = backs.collect();
+        self.learned.retain(|name, _| self.backs.contains_key(name));
+        self.words.retain(|name, _| self.backs.contains_key(name));
     }
 
     /// Returns the traffic of a route in the `span` before `now`; `None` if there was no request.
@@ -184,8 +230,11 @@ impl Observations {
 
     /// Measures a guarded route; `None` if the route is not guarded now. Requests before the ramp never count.
     pub(super) fn measured(&self, route: &str, judged: Judged<'_>, now: Instant) -> Option<Measured> {
-        let Judged { guard, baseline, hanging } = judged;
         let guarded = self.guarded.get(route)?;
+        if let Some(of_all) = self.measured_by_all((route, guarded), judged, now) {
+            return Some(of_all);
+        }
+        let Judged { guard, baseline, hanging } = judged;
         let from = guarded.from;
         let elapsed = now.saturating_duration_since(from);
         let Some(RouteTraffic { recent, .. }) = self.routes.get(route) else {
@@ -329,9 +378,11 @@ impl Guarded {
     /// not found anything new.
     fn is_same_return(&self, route: &Route) -> bool {
         let suspected = route.state.suspicion().map(|suspicion| suspicion.breach.at);
-        if suspected.is_some() && suspected != self.suspected {
-            return false;
-        }
+        self.is_of_same_phases(route) && (suspected.is_none() || suspected == self.suspected)
+    }
+
+    /// Returns true if the route still ramps or is watched after that ramp.
+    fn is_of_same_phases(&self, route: &Route) -> bool {
         let same = self.phase == route.phase() && self.since == route.since();
         same || self.phase == Phase::Ramping && matches!(route.phase(), Phase::Open | Phase::Closed)
     }
@@ -389,11 +440,12 @@ fn observation(
         verification: checks.probes.results(name),
         unwell: checks.health.unwell(name),
         measured: guard.and_then(|guard| {
-            let (baseline, hanging) = (route.state.baseline(), meter.hanging());
+            let (baseline, hanging) = (observations.baseline_of(route), meter.hanging());
             let judged = Judged { guard, baseline, hanging: &hanging };
             observations.measured(name, judged, now)
         }),
         lately: guard.and_then(|_| observations.baseline(name, now)),
+        whole: observations.whole(name),
     }
 }
 

@@ -59,6 +59,7 @@ pub(super) fn route(route: &Route, live: &Generation, traffic: Option<Traffic>) 
         share: route.state.admitted(&route.config.policy),
         watched_until: route.watched_until(),
         unjudged: route.unjudged().iter().map(ToString::to_string).collect(),
+        judged: None,
         breach: breach(route),
         failing: failing(route),
         held_by: held_by(route),

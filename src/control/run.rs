@@ -12,7 +12,7 @@ use sd_notify::NotifyState;
 use tokio::sync::{oneshot, watch as channel};
 use tokio::time::{Interval, MissedTickBehavior};
 
-use crate::live::{Publisher, Reader, Stage};
+use crate::live::{Generation, Publisher, Reader, Stage};
 use crate::plan::snapshot::{Route, Snapshot};
 use crate::telemetry::Meters;
 use crate::telemetry::access::AccessWriter;
@@ -133,7 +133,7 @@ enum Wake {
 
 impl Loop {
     fn new(start: Start) -> Self {
-        let Start { signals, controller, publisher, reader, meters, stage, ended, admin, access } = start;
+        let Start { signals, mut controller, publisher, reader, meters, stage, ended, admin, access } = start;
         let wakers = Wakers::new(signals, ended);
         let shared = Rc::new(Shared {
             followers: Followers::default(),
@@ -157,6 +157,7 @@ impl Loop {
             tokio::task::spawn_local(beats::tell(Rc::clone(beats), Rc::clone(&shared)));
         }
         controller.finish(&publisher.current().snapshot);
+        shared.observations.borrow_mut().learn(controller.take_returned());
         shared.observations.borrow_mut().recall(controller.baselines(), Timestamp::now());
         let (probes, health, limits) = (Probes::new(Timestamp::now), Health::default(), LimitLog::new());
         let remembered_at = Instant::now();
@@ -236,6 +237,7 @@ impl Loop {
         }
         let live = self.publisher.current();
         self.shared.observations.borrow_mut().observe_returning(Instant::now());
+        self.hear(&live);
         let checks = Checks { probes: &self.probes, health: &self.health };
         let observed = observe::observed(&live, &self.shared.observations.borrow(), &checks, Instant::now());
         self.controller.observe(observed);
@@ -261,6 +263,16 @@ impl Loop {
         self.shared.followers.note();
         self.beats.iter().for_each(|beats| beats.note());
         ControlFlow::Continue(())
+    }
+
+    /// Takes in what the other replicas tell of the routes that come back.
+    fn hear(&self, live: &Generation) {
+        let Some(beats) = self.beats.as_ref().filter(|_| live.snapshot.routes.iter().any(observe::is_judged_by_all))
+        else {
+            return;
+        };
+        let word = beats.word(&self.shared);
+        self.shared.observations.borrow_mut().hear(&word, live, Instant::now(), Timestamp::now());
     }
 
     /// Returns when the routes are observed next if they have no requests: together with a look at the files. A timer of its

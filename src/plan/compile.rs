@@ -8,6 +8,7 @@ mod banners;
 mod causes;
 mod fresh;
 mod in_use;
+mod memory;
 mod notices;
 mod pages;
 mod plans;
@@ -22,12 +23,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::config::{Config, RouteConfig, Upstream};
 use super::flags::Flags;
-use super::lifecycle::{Desired, Observed, Phase, Reason, RouteInputs, RouteState, Transition};
+use super::lifecycle::{Desired, Learned, Observed, Phase, Reason, RouteInputs, RouteState, Transition};
 use super::page::Renderers;
 use super::pass::{Admission, Key, Keys};
 use super::snapshot::{LONG, Route, Snapshot, Source, Table};
 
 use causes::{Cause, Causes};
+pub use memory::Memory;
 use pages::{Pages, RouteDraft};
 
 /// Inputs that fully determine a snapshot.
@@ -55,47 +57,14 @@ pub struct Inputs<'i> {
 pub struct Known {
     /// Memory of an earlier process. A previous snapshot comes before it.
     pub memory: Memory,
+    /// States of the routes at other replicas, for a process without memory.
+    pub learned: HashMap<String, Learned>,
     /// Observations.
     pub observed: HashMap<String, Observed>,
     /// Secrets of the bypasses.
     pub secrets: HashMap<String, Arc<Key>>,
     /// Numbers of clients that watch a closed route.
     pub watchers: HashMap<String, u64>,
-}
-
-/// Memory of an earlier process.
-#[derive(Clone, Debug)]
-pub enum Memory {
-    /// States of the routes that were not simply open, by name.
-    States(HashMap<String, RouteState>),
-    /// No process has left a memory: the flag file alone tells of the last minutes.
-    Fresh,
-    /// The memory is there, and cannot be used: any route may have been about to be checked.
-    Lost,
-}
-
-impl Default for Memory {
-    fn default() -> Self {
-        Self::States(HashMap::new())
-    }
-}
-
-impl Memory {
-    /// Returns the state of a route; `None` if nothing is known of it.
-    fn of(&self, route: &str) -> Option<&RouteState> {
-        match self {
-            Self::States(states) => states.get(route),
-            Self::Fresh | Self::Lost => None,
-        }
-    }
-
-    /// Returns the instant of the earliest look.
-    fn seen(&self) -> Option<Timestamp> {
-        match self {
-            Self::States(states) => states.values().map(RouteState::seen).min(),
-            Self::Fresh | Self::Lost => None,
-        }
-    }
 }
 
 /// Compiles a snapshot. The result is valid until [`Snapshot::next_change`] or until an input changes.
@@ -279,7 +248,7 @@ fn route_inputs<'g>(
     over: Option<Timestamp>,
 ) -> RouteInputs<'g> {
     static NOTHING: Observed =
-        Observed { remaining: None, verification: None, unwell: Vec::new(), measured: None, lately: None };
+        Observed { remaining: None, verification: None, unwell: Vec::new(), measured: None, lately: None, whole: None };
     let seldom = !inputs.known.observed.is_empty();
     RouteInputs {
         policy: &config.policy,
@@ -318,16 +287,22 @@ fn advance(
     {
         return (Arc::clone(&before.state), Vec::new());
     }
-    let remembered = match before {
-        Some(before) => (*before.state).clone(),
-        None => match inputs.known.memory.of(name) {
-            Some(remembered) => remembered.clone().restarted(),
-            None => return first(inputs, missed, config, route_inputs),
-        },
+    let mut transitions = Vec::new();
+    let remembered = match (before, inputs.known.memory.of(name)) {
+        (Some(before), _) => (*before.state).clone(),
+        (None, Some(remembered)) => remembered.clone().restarted(),
+        (None, None) => {
+            let Some(learned) = inputs.known.learned.get(name) else {
+                return first(inputs, missed, config, route_inputs);
+            };
+            let (joined, told) = learned.joined(route_inputs);
+            transitions.extend(told);
+            joined
+        }
     };
     // Observations describe the present; they must not be applied to instants that are replayed.
     let unseen = Observed { lately: route_inputs.observed.lately, ..Observed::default() };
-    let (from, mut state, mut transitions) = (remembered.seen(), remembered, Vec::new());
+    let (from, mut state) = (remembered.seen(), remembered);
     for (at, desired) in missed.desires(name).filter(|(at, _)| *at > from) {
         let over = over(inputs, &state, at);
         let then = RouteInputs { desired: desired.as_ref(), over, observed: &unseen, now: at, ..route_inputs };

@@ -16,7 +16,7 @@ use super::config::{
 };
 use super::dialect::Dialect;
 use super::flags::{Mode, Target, Withdrawn};
-use super::lifecycle::RouteState;
+use super::lifecycle::{Baseline, RouteState};
 pub use super::lifecycle::{Phase, Source, Transition};
 use super::limits::Limits;
 pub use super::marks::Marks;
@@ -206,8 +206,12 @@ impl Route {
     /// Returns the measurements that the guard of a route that is down or watched cannot judge, because nothing is known
     /// of the time before.
     pub fn unjudged(&self) -> Vec<Measurement> {
+        self.unjudged_by(self.state.baseline())
+    }
+
+    /// Returns the measurements that the guard cannot judge by a baseline.
+    pub fn unjudged_by(&self, baseline: Option<&Baseline>) -> Vec<Measurement> {
         let guard = self.config.policy.guard.as_ref().filter(|_| !self.state.is_plain());
-        let baseline = self.state.baseline();
         let Some(guard) = guard else { return Vec::new() };
         let is_known = |measurement| baseline.is_some_and(|baseline| baseline.has(measurement, guard));
         guard.relative().filter(|measurement| !is_known(*measurement)).collect()

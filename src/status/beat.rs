@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fleet::FleetStatus;
 use super::{BreachStatus, FileStatus, InForceStatus, NextStatus, ProblemStatus, Role, RouteStatus, Status};
+use crate::plan::lifecycle::GuardCounts;
 use crate::plan::problem::Severity;
 
 /// Beat of a replica.
@@ -132,11 +133,6 @@ pub(crate) struct BeatRoute {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failing: Option<String>,
 }
-
-/// Counts of a guard.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct GuardCounts {}
 
 /// Question to all replicas. Each answers with a beat that was made after the question came.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 
 use super::fleet::FleetStatus;
+use super::judged::JudgedStatus;
 use super::outbox::SenderReport;
 use super::{FileStatus, RouteStatus, WatchingStatus};
 use crate::plan::snapshot::Phase;
@@ -95,6 +96,7 @@ pub(crate) fn route(route: &RouteStatus, now: Timestamp) -> Vec<String> {
     if !route.unjudged.is_empty() {
         parts.push(format!("its guard does not judge {}: no baseline", route.unjudged.join(", ")));
     }
+    parts.extend(route.judged.as_ref().map(judged));
     if let Some(next) = &route.next {
         let when = match instant(next.at) {
             Some(at) => format!(" at {at}"),
@@ -106,6 +108,22 @@ pub(crate) fn route(route: &RouteStatus, now: Timestamp) -> Vec<String> {
     }
     parts.extend(planned(route, now));
     parts
+}
+
+/// Returns whose counts a guard judges: `its guard counts 2 of 3 replicas: edge-3 is late`.
+fn judged(judged: &JudgedStatus) -> String {
+    let JudgedStatus { counted, known, missing } = judged;
+    let told = missing.iter().take(MOST_PLANS).map(|one| format!("{} {}", one.replica, one.why));
+    let told = told.collect::<Vec<_>>().join(", ");
+    let more = match missing.len().saturating_sub(MOST_PLANS) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    match known {
+        0..=1 => "its guard counts this replica alone: no other one can be heard".to_owned(),
+        _ if missing.is_empty() => format!("its guard counts all {known} replicas"),
+        _ => format!("its guard counts {counted} of {known} replicas: {told}{more}"),
+    }
 }
 
 /// Returns the plans for a route: `planned: M-1, offline from 2026-12-06 01:00 UTC`.

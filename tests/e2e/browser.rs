@@ -14,7 +14,6 @@ mod forms;
 mod live;
 mod measures;
 mod operator;
-mod operator_write;
 mod others;
 mod pictures;
 mod plain;

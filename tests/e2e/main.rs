@@ -40,6 +40,7 @@ mod examples;
 mod fields;
 mod fleet_beats;
 mod fleet_cluster;
+mod fleet_guard;
 mod fleet_kubernetes;
 mod fleet_logins;
 mod fleet_nats;

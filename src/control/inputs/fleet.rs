@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::files::source::{Content, Hash, ReadError};
 use crate::files::{Change, Files};
+use crate::plan::compile::Memory;
 use crate::plan::config::{Config, FleetConfig, FleetEngine, OnMissing};
 use crate::plan::flags::Reading;
 use crate::plan::problem::Problem;
@@ -14,6 +15,7 @@ use crate::plan::problem::Problem;
 use super::super::fleet::copy::{Copied, GoodCopy};
 use super::super::fleet::peers::Peers;
 use super::super::fleet::{Document, Fetched, FleetReport, Follower, Last, Patient, away};
+use super::super::learning;
 use super::super::load::{self, Loaded, Reader};
 use super::super::state::StateDir;
 use super::Inputs;
@@ -150,6 +152,17 @@ impl Inputs {
             FleetEngine::Kubernetes(_) | FleetEngine::Url(_) => false,
         };
         Some(self.fleet.as_ref()?.follower.peers().clone()).filter(|_| carries)
+    }
+
+    /// Learns from the other replicas how the routes are, if no saved state tells it.
+    pub(in crate::control) fn learn(&mut self) {
+        let is_known = match &self.known.memory {
+            Memory::States(_) => true,
+            Memory::Fresh | Memory::Lost => false,
+        };
+        let Some(peers) = self.peers().filter(|_| !is_known) else { return };
+        let revision = self.fleet.as_ref().and_then(|fleet| fleet.good.as_ref()).map(|good| good.revision.to_string());
+        self.known.learned = learning::learned(&peers, &self.config, (self.flags_hash(), revision));
     }
 
     /// Reports on the engine.

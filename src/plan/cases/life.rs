@@ -204,6 +204,7 @@ impl Observables {
             unwell: Vec::new(),
             measured: self.measured.clone().filter(|_| phase == Phase::Ramping || watched),
             lately: self.lately.filter(|_| phase == Phase::Open && !watched),
+            whole: None,
         }
     }
 }

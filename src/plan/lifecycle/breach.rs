@@ -36,6 +36,9 @@ struct Found {
 impl RouteState {
     /// Heeds the guard of a route that has come back.
     pub(super) fn heed(&self, before: &Findings, inputs: RouteInputs<'_>) -> Heeded {
+        if let Some(breach) = self.heard(inputs) {
+            return Heeded::Close(breach);
+        }
         let found = self.look(before.breach.as_ref(), inputs);
         let told = |findings| Heeded::GoOn(Findings { breach: found.told, ..findings });
         if !inputs.policy.guard.is_some_and(|guard| guard.closes()) {
@@ -72,7 +75,7 @@ impl RouteState {
             let suspicion = Suspicion { breach: breach.clone(), cleared };
             Heeded::GoOn(Findings { breach: None, suspicion: Some(suspicion) })
         };
-        let close = |why: &str| Heeded::Close(Breach { at: inputs.now, what: format!("{}; {why}", breach.what) });
+        let close = |why: &str| Heeded::Close(Breach::new(inputs.now, format!("{}; {why}", breach.what)));
         match verdict(inputs.policy, checks, inputs.observed.checked(breach.at), self.began) {
             Verdict::Passed(_) => go_on(true),
             Verdict::Failed(failed) => close(&failed.to_string()),
@@ -91,16 +94,27 @@ impl RouteState {
         let mut found = Found::default();
         let Some(guard) = inputs.policy.guard.as_ref() else { return found };
         let Some(measured) = &inputs.observed.measured else { return Found { told: before.cloned(), ..found } };
-        let (baseline, now) = (self.baseline(), inputs.now);
+        let (whole, now) = (inputs.observed.whole.as_ref(), inputs.now);
+        let baseline = whole.and_then(|whole| whole.baseline.as_ref()).or(self.baseline());
+        let among = whole.map(|whole| whole.among.words()).unwrap_or_default();
         let breach = judge(guard, measured, baseline, now);
         let drop = dropped(guard, measured, baseline, now);
         for (breach, consequence) in [(breach, guard.on_breach), (drop, guard.on_drop)] {
+            let breach = breach.map(|found| Breach { what: found.what + &among, ..found });
             match consequence {
                 OnBreach::Close => found.closes = found.closes.or(breach),
                 OnBreach::HoldRamp | OnBreach::Warn => found.told = found.told.or(breach),
             }
         }
         found
+    }
+
+    /// Returns the finding of another replica for which this one closes the route as well: it is the same return, and the
+    /// same guard.
+    pub(super) fn heard(&self, inputs: RouteInputs<'_>) -> Option<Breach> {
+        let whole =
+            inputs.observed.whole.as_ref().filter(|_| inputs.policy.guard.is_some_and(|guard| guard.closes()))?;
+        whole.breach.clone()
     }
 
     /// Stays in a phase that the guard watches, and tells what is new.

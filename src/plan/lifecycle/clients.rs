@@ -4,9 +4,13 @@
 //! one client, it counts in full.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::hash::Hasher as _;
+use std::net::{IpAddr, Ipv4Addr};
+
+use siphasher::sip::SipHasher24;
 
 use super::super::config::PerStatus;
+use super::counts::MARKS;
 
 /// Client in these counts: its network. All unknown clients count as one, because one of them may send most requests.
 /// If no client is known, that one counts in full.
@@ -126,11 +130,43 @@ impl Clients {
         self.others.hanging + self.each.values().map(|counts| counts.hanging).sum::<u64>()
     }
 
+    /// Returns the counts with a number in the place of each client, and those of several clients together. The number
+    /// is the same in every replica. So few bits are left of it that nobody can tell the address from it.
+    pub(super) fn marked(&self, salt: &str) -> impl Iterator<Item = (Option<u32>, bool, ClientCounts)> {
+        let each =
+            self.each.iter().map(move |(client, counts)| (client.map(|client| mark(client, salt)), false, *counts));
+        each.chain((self.others != ClientCounts::default()).then_some((None, true, self.others)))
+    }
+
+    /// Adds counts of a client by its number, or those of several clients. No client is left out.
+    pub(super) fn add_marked(&mut self, mark: Option<u32>, others: bool, counts: ClientCounts) {
+        if others {
+            return self.others.add(counts);
+        }
+        // No client has an address of this network, so none is taken for another one.
+        let client = mark.map(|mark| IpAddr::from(Ipv4Addr::from(mark & MARKS)));
+        self.each.entry(client).or_default().add(counts);
+    }
+
     /// Returns the greatest number of clients that cannot cause a breach.
     fn few(&self) -> usize {
         (self.each.len() / 2).min(FEW)
     }
 }
+
+/// Returns the number of a client.
+fn mark(client: IpAddr, salt: &str) -> u32 {
+    let mut hasher = SipHasher24::new_with_key(KEY);
+    match client {
+        IpAddr::V4(address) => hasher.write(&address.octets()),
+        IpAddr::V6(address) => hasher.write(&address.octets()),
+    }
+    hasher.write(salt.as_bytes());
+    u32::try_from(hasher.finish() >> 40).unwrap_or(0) & MARKS
+}
+
+/// Key of the hash. Any key would do that all replicas have.
+const KEY: &[u8; 16] = b"backsoon clients";
 
 /// Up to this many clients cause no breach.
 const FEW: usize = 10;

@@ -28,7 +28,8 @@ pub struct Counted {
 impl Counted {
     /// Returns the sum of both.
     pub fn plus(self, more: Self) -> Self {
-        Self { requests: self.requests + more.requests, errors: self.errors + more.errors }
+        let requests = self.requests.saturating_add(more.requests);
+        Self { requests, errors: self.errors.saturating_add(more.errors) }
     }
 
     /// Returns the share that failed; 0 if there were no requests.
@@ -68,6 +69,16 @@ pub struct Breach {
     pub at: Timestamp,
     /// Measured and allowed values, in words.
     pub what: String,
+    /// Replica that found it, if that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+impl Breach {
+    /// Creates a finding of this replica.
+    pub(crate) fn new(at: Timestamp, what: String) -> Self {
+        Self { at, what, by: None }
+    }
 }
 
 impl fmt::Display for Breach {
@@ -83,7 +94,7 @@ pub(crate) fn judge(guard: &Guard, measured: &Measured, baseline: Option<&Baseli
     let errors = || measured.windows.iter().find_map(|window| errors(guard, window, baseline));
     let slow = || measured.windows.iter().find_map(|window| slow(guard, window, baseline));
     let status = || measured.windows.iter().find_map(|window| statuses(guard, window, baseline));
-    zombies().or_else(errors).or_else(slow).or_else(status).map(|what| Breach { at: now, what })
+    zombies().or_else(errors).or_else(slow).or_else(status).map(|what| Breach::new(now, what))
 }
 
 /// Returns true if a window may be a breach, before its clients are considered.
@@ -204,14 +215,17 @@ fn slow(guard: &Guard, window: &Window, baseline: Option<&Baseline>) -> Option<S
     let Window { slow, p99, .. } = window;
     let breaks =
         slow.requests >= guard.min_requests && slow.exceeds(SLOW) && window.clients.exceed(SLOW.share, |met| met.slow);
-    breaks.then(|| {
-        format!(
-            "the 99th percentile was {} ms ({} requests in {} s), at most {} ms may be",
-            p99.unwrap_or(most).as_millis(),
-            slow.requests,
-            seconds(window),
-            most.as_millis()
-        )
+    let (seconds, most) = (seconds(window), most.as_millis());
+    breaks.then(|| match p99 {
+        Some(p99) => {
+            let (p99, requests) = (p99.as_millis(), slow.requests);
+            format!("the 99th percentile was {p99} ms ({requests} requests in {seconds} s), at most {most} ms may be")
+        }
+        // Percentiles of several replicas cannot be summed, and counts can.
+        None => {
+            let (share, Sample { bad, requests, .. }) = (percent(slow.share()), slow);
+            format!("{share} of requests took more than {most} ms ({bad} of {requests} in {seconds} s), at most 1% may")
+        }
     })
 }
 

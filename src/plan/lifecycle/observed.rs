@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::super::config::Upstream;
+use super::whole::Whole;
 use super::{Baseline, Measured, UpstreamChecks, Verification};
 
 /// Observations of a route at one instant.
@@ -18,6 +19,8 @@ pub struct Observed {
     pub measured: Option<Measured>,
     /// Behaviour of the route while it was open lately. It becomes the baseline.
     pub lately: Option<Baseline>,
+    /// Word of the other replicas; `None` without any. The measurements are those of all replicas then.
+    pub whole: Option<Whole>,
 }
 
 impl Observed {

@@ -50,6 +50,8 @@ pub enum Reason {
     StateLost,
     /// The process began without a saved state.
     Untold,
+    /// The process began without a saved state, and the other replicas admit clients.
+    Joined,
     /// A reload of the config added the route: each check has to pass once.
     Added,
     /// A reload of the config moved the route to other upstreams: each check has to pass once.
@@ -159,6 +161,7 @@ impl fmt::Display for Reason {
             Self::DrainTimeOver => "the drain time is over",
             Self::StateLost => "the saved state was lost: checks come first",
             Self::Untold => "nothing is known of it yet: each check has to pass once",
+            Self::Joined => "other replicas admit clients: each check has to pass once here",
             Self::Added => "the config has added it: each check has to pass once",
             Self::Moved => "the config has moved it to other upstreams: each check has to pass once",
             Self::Restarted => "the proxy was restarted: nothing is in flight",
@@ -246,8 +249,9 @@ fn parse_pending(text: &str) -> Option<Reason> {
 }
 
 /// Reasons without fields: each has a fixed text.
-const FIXED: [Reason; 21] = [
+const FIXED: [Reason; 22] = [
     Reason::NotFlagged,
+    Reason::Joined,
     Reason::StateLost,
     Reason::Untold,
     Reason::Added,

@@ -126,6 +126,9 @@ impl RouteState {
             return Step::Enter(self.close_anew(checking, inputs, desired));
         }
         let checking = &Checking { closing: checking.closing.eased_by(eased), ..checking.clone() };
+        if let Some(breach) = self.heard(inputs) {
+            return Step::Enter(self.close_by_guard(&checking.closing, inputs, breach));
+        }
         let Closing { tries, reloaded, .. } = checking.closing;
         let forced = Down::new(checking.closing.clone()).is_forced(inputs);
         // A word of force from before the guard closed the route does not skip the checks of another try, and one from

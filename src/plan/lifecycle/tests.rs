@@ -4,6 +4,7 @@ mod comeback;
 mod measures;
 mod suspended;
 mod upstreams;
+mod whole;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -89,7 +89,7 @@ pub(crate) fn dropped(
         before * (1.0 - drop),
         drop * 100.0
     );
-    Some(Breach { at: now, what })
+    Some(Breach::new(now, what))
 }
 
 /// Requests that must be expected in a span, below which nothing is judged.

@@ -48,6 +48,7 @@ fn of_guard(from: Phase, reason: &Reason) -> Option<Option<(EventKind, &'static 
         | Reason::DrainTimeOver
         | Reason::StateLost
         | Reason::Untold
+        | Reason::Joined
         | Reason::Added
         | Reason::Moved
         | Reason::Restarted
