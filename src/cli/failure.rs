@@ -383,10 +383,7 @@ impl Error for Failure {
 
 impl From<EditFailure> for Failure {
     fn from(failure: EditFailure) -> Self {
-        match failure {
-            EditFailure::Problems(problems) => Self::Problems(problems),
-            failure => Self::Edit(failure),
-        }
+        if let EditFailure::Problems(problems) = failure { Self::Problems(problems) } else { Self::Edit(failure) }
     }
 }
 

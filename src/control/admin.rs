@@ -183,8 +183,9 @@ async fn answer(
 fn index(shared: &Shared, headers: &HeaderMap) -> Response<Full<Bytes>> {
     let accept = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
     let mut response = if accept.into_iter().any(|accept| accept.contains("text/html")) {
-        let (told, now) = (shared.followers.look(shared), Timestamp::now());
-        shared.page.response(told.page(now, |status| shared.page.render(status, now)))
+        let (told, now, buttons) = (shared.followers.look(shared), Timestamp::now(), write::has_buttons(shared));
+        let html = told.page((now, buttons), |status| shared.page.render(status, now, buttons));
+        shared.page.response(html, buttons)
     } else {
         text(StatusCode::OK, INDEX)
     };

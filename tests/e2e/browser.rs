@@ -14,6 +14,7 @@ mod forms;
 mod live;
 mod measures;
 mod operator;
+mod operator_write;
 mod others;
 mod pictures;
 mod plain;

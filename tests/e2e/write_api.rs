@@ -392,3 +392,42 @@ fn the_examples_of_the_document_work() {
     }
     assert!(flags(&proxy).contains("web = { mode = \"read-only\""), "{}", flags(&proxy));
 }
+
+#[test]
+fn a_session_of_the_page_needs_its_word_and_ends_with_its_token() {
+    let proxy = writable();
+    let log_in = |fields: &'static str| {
+        let body = format!("{{\"token\":\"{WEB}\"}}");
+        Ask { token: None, ..Ask::new("POST /session", &body) }.with(fields).of(&proxy)
+    };
+    log_in("host: evil.example\r\n").is(421);
+    log_in("origin: http://evil.example\r\n").is(403);
+    log_in("content-type: text/plain\r\n").is(415);
+    let begun = log_in("origin: http://127.0.0.1\r\n").is(200);
+    assert_eq!(begun.json["user"], "token ci");
+    let set = begun.response.field("set-cookie").unwrap().to_owned();
+    assert!(
+        set.contains("; HttpOnly") && set.contains("; SameSite=Strict") && set.contains("; Max-Age=28800"),
+        "{set}"
+    );
+    let cookie = format!("cookie: a=b; {}\r\n", set.split(';').next().unwrap());
+    let word = format!("{cookie}x-csrf-token: {}\r\n", begun.json["csrf"].as_str().unwrap());
+    let ask = |line: &'static str, fields: &str| {
+        let body = if line.starts_with("PUT") { "{\"for\":\"30m\"}" } else { "" };
+        Ask { token: None, ..Ask::new(line, body) }.with(fields).of(&proxy)
+    };
+    assert_eq!(ask("GET /session", &cookie).is(200).json["user"], "token ci");
+    assert_eq!(ask("GET /session", "").is(200).json["user"], Value::Null);
+    ask("PUT /routes/web/flag", &cookie).is(403).tells("this request does not come from the page");
+    ask("PUT /routes/web/flag", &format!("{cookie}x-csrf-token: 0\r\n")).is(403);
+    assert_eq!(flags(&proxy), "");
+    ask("PUT /routes/web/flag", &word).is(200);
+    ask("PUT /routes/api/flag", &word).is(403).tells("token ci may not change the route `api`");
+    tokens(proxy.dir.path(), &format!("ops:{OPS}\n"));
+    ask("PUT /routes/web/flag", &word).is(401);
+    tokens(proxy.dir.path(), &format!("ci:{WEB} web\n"));
+    ask("PUT /routes/web/flag", &word).is(200);
+    ask("DELETE /session", &cookie).is(403);
+    ask("DELETE /session", &word).is(200);
+    ask("PUT /routes/web/flag", &word).is(401);
+}

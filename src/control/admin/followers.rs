@@ -36,8 +36,8 @@ pub(crate) struct Followers {
 pub(super) struct Told {
     pub(super) status: Status,
     event: OnceCell<Bytes>,
-    /// The page, with the second that it shows.
-    page: RefCell<Option<(i64, Bytes)>>,
+    /// The page, with the second that it shows, and true if it has buttons.
+    page: RefCell<Option<((i64, bool), Bytes)>>,
 }
 
 /// The queue of one follower.
@@ -201,11 +201,11 @@ impl Told {
     }
 
     /// Returns the page of this state, made once a second: the page shows what time it is.
-    pub(super) fn page(&self, now: Timestamp, make: impl FnOnce(&Status) -> String) -> Bytes {
-        let mut page = self.page.borrow_mut();
+    pub(super) fn page(&self, (now, buttons): (Timestamp, bool), make: impl FnOnce(&Status) -> String) -> Bytes {
+        let (mut page, shows) = (self.page.borrow_mut(), (now.as_second(), buttons));
         match &*page {
-            Some((second, page)) if *second == now.as_second() => page.clone(),
-            Some(_) | None => page.insert((now.as_second(), make(&self.status).into())).1.clone(),
+            Some((shown, page)) if *shown == shows => page.clone(),
+            Some(_) | None => page.insert((shows, make(&self.status).into())).1.clone(),
         }
     }
 }

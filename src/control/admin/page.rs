@@ -22,6 +22,8 @@ use crate::status::{FileStatus, ProblemStatus, RouteStatus, Status, story};
 pub(in crate::control) struct Page {
     environment: Environment<'static>,
     policy: HeaderValue,
+    /// Policy of the page with buttons, which has a style and a script more.
+    write_policy: HeaderValue,
 }
 
 /// A status as the template sees it.
@@ -29,6 +31,8 @@ pub(in crate::control) struct Page {
 struct View<'s> {
     style: &'static str,
     script: &'static str,
+    /// Buttons, with their style and script, if anybody may change flags.
+    write: Option<WriteView>,
     /// Colour of the verdict.
     tone: Tone,
     /// The verdict.
@@ -63,6 +67,12 @@ enum Tone {
 }
 
 #[derive(Serialize)]
+struct WriteView {
+    style: &'static str,
+    script: &'static str,
+}
+
+#[derive(Serialize)]
 struct RouteView<'s> {
     #[serde(flatten)]
     route: &'s RouteStatus,
@@ -72,6 +82,10 @@ struct RouteView<'s> {
     end: Option<String>,
     p99: Option<String>,
     windows: Vec<String>,
+    /// Window that closes it.
+    window: Option<&'s str>,
+    /// True if its own flag, or that of every route, closes it.
+    flagged: bool,
 }
 
 #[derive(Serialize)]
@@ -112,22 +126,27 @@ impl Page {
         // A test renders the built-in template, so it is whole.
         let _ = environment.add_template(NAME, TEMPLATE);
         let hash = |part: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(part)));
-        let policy = format!(
-            "default-src 'none'; style-src {}; script-src {}; connect-src 'self'; img-src data:; base-uri 'none'; \
-             form-action 'none'; frame-ancestors 'none'",
-            hash(STYLE),
-            hash(SCRIPT),
-        );
-        let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
-        Self { environment, policy }
+        let policy = |styles: &str, scripts: &str| {
+            let policy = format!(
+                "default-src 'none'; style-src {styles}; script-src {scripts}; connect-src 'self'; img-src data:; \
+                 base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+            );
+            HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+        };
+        let both = |one: &str, other: &str| format!("{} {}", hash(one), hash(other));
+        Self {
+            policy: policy(&hash(STYLE), &hash(SCRIPT)),
+            write_policy: policy(&both(STYLE, WRITE_STYLE), &both(SCRIPT, WRITE_SCRIPT)),
+            environment,
+        }
     }
 
-    /// Renders a status.
-    pub(super) fn render(&self, status: &Status, now: Timestamp) -> String {
+    /// Renders a status, with buttons or without.
+    pub(super) fn render(&self, status: &Status, now: Timestamp, buttons: bool) -> String {
         let made = self
             .environment
             .get_template(NAME)
-            .and_then(|template| template.render(Value::from(Serde(View::new(status, now)))));
+            .and_then(|template| template.render(Value::from(Serde(View::new(status, now, buttons)))));
         made.unwrap_or_else(|error| {
             tracing::warn!(%error, "the admin page cannot be made");
             "The page cannot be made; the log says why. See /status.".to_owned()
@@ -135,16 +154,17 @@ impl Page {
     }
 
     /// Returns the answer for a page.
-    pub(super) fn response(&self, html: Bytes) -> Response<Full<Bytes>> {
+    pub(super) fn response(&self, html: Bytes, buttons: bool) -> Response<Full<Bytes>> {
+        let policy = if buttons { &self.write_policy } else { &self.policy };
         let mut response = Response::new(Full::new(html));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        response.headers_mut().insert(CONTENT_SECURITY_POLICY, self.policy.clone());
+        response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy.clone());
         response
     }
 }
 
 impl<'s> View<'s> {
-    fn new(status: &'s Status, now: Timestamp) -> Self {
+    fn new(status: &'s Status, now: Timestamp, buttons: bool) -> Self {
         let concerns: Vec<String> = concerns(status, now).into_iter().map(|concern| concern.text).collect();
         let mut routes: Vec<RouteView<'_>> = status.routes.iter().map(|route| RouteView::new(route, now)).collect();
         // Sorting is stable, so routes of the same weight stay in the order of their names.
@@ -157,6 +177,7 @@ impl<'s> View<'s> {
         Self {
             style: STYLE,
             script: SCRIPT,
+            write: buttons.then_some(WriteView { style: WRITE_STYLE, script: WRITE_SCRIPT }),
             tone,
             headline,
             summary: summary(status),
@@ -256,6 +277,8 @@ impl<'s> RouteView<'s> {
             end: route.until.map(instant),
             p99: route.latency.map(|latency| words::latency(latency.p99)),
             windows: announced.collect(),
+            window: route.source.as_deref().and_then(|source| source.strip_prefix("window ")),
+            flagged: route.source.as_deref() == Some("flag"),
         }
     }
 }
@@ -298,6 +321,8 @@ const NAME: &str = "page.html";
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
+const WRITE_STYLE: &str = include_str!("write.css");
+const WRITE_SCRIPT: &str = include_str!("write.js");
 
 #[cfg(test)]
 mod tests {
@@ -307,7 +332,7 @@ mod tests {
 
     fn rendered(status: Json) -> String {
         let now = "2026-05-19T14:30:00Z".parse().unwrap();
-        Page::new().render(&serde_json::from_value(status).unwrap(), now)
+        Page::new().render(&serde_json::from_value(status).unwrap(), now, false)
     }
 
     fn headline(html: &str) -> &str {
@@ -347,6 +372,25 @@ mod tests {
         assert!(plain.contains("8.2 ms") && plain.contains("until 2026-05-20 15:00 UTC"), "{plain}");
         assert_eq!(tags(&plain), tags(&hostile), "{hostile}");
         assert!(!hostile.contains("<b id=x"), "{hostile}");
+    }
+
+    #[test]
+    fn buttons_are_there_for_those_who_may_alone() {
+        let status: Status = serde_json::from_value(full("plain")).unwrap();
+        let now = "2026-05-19T14:30:00Z".parse().unwrap();
+        let render = |buttons| Page::new().render(&status, now, buttons);
+        let (plain, with) = (render(false), render(true));
+        assert!(!["<button", "<dialog", "<form", "x-csrf-token", "acts"].iter().any(|part| plain.contains(part)));
+        assert!(["<button", "<dialog", "<form", "x-csrf-token"].iter().all(|part| with.contains(part)), "{with}");
+        // Nothing but what is added differs.
+        let mut rest = with.lines();
+        assert!(plain.lines().all(|line| rest.any(|other| other == line)), "{plain}");
+        let policy = |buttons| {
+            let response = Page::new().response(Bytes::new(), buttons);
+            response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned()
+        };
+        assert_eq!((policy(false).matches("sha256-").count(), policy(true).matches("sha256-").count()), (2, 4));
+        assert!(!policy(true).contains("unsafe"));
     }
 
     #[test]

@@ -3,8 +3,10 @@
 
 mod access;
 mod desk;
+mod login;
 mod make;
 mod refusal;
+mod sessions;
 mod tokens;
 mod wish;
 
@@ -27,7 +29,7 @@ use serde::Serialize;
 use crate::control::edit::place::Place;
 use crate::files::author::{self, Signer};
 use crate::net::accounts;
-use crate::plan::config::{AdminWrite, Config};
+use crate::plan::config::{Account, AdminWrite, Config};
 use crate::plan::problem::Problem;
 use crate::status::{FileStatus, Role};
 
@@ -36,7 +38,8 @@ use access::{Door, Grant};
 use desk::Desk;
 use make::{Made, Order, Outcome};
 use refusal::Refusal;
-use tokens::Tokens;
+use sessions::Sessions;
+use tokens::{Token, Tokens};
 use wish::{Condition, Options, Resource, Wish};
 
 pub(super) use access::Caller;
@@ -46,6 +49,7 @@ pub(super) use access::Caller;
 pub(in crate::control) struct Write {
     desk: Desk,
     door: RefCell<Door>,
+    sessions: RefCell<Sessions>,
     /// Tags of the texts that were written last, in their order.
     written: RefCell<VecDeque<String>>,
 }
@@ -64,13 +68,20 @@ struct Told<'m> {
 
 /// Returns true for a path of the write API, while that is on.
 pub(super) fn is_on(shared: &Shared, path: &str) -> bool {
-    (path.starts_with("/routes/") || path.starts_with("/windows/")) && rights(shared).is_some()
+    let is_its = path.starts_with("/routes/") || path.starts_with("/windows/") || path == login::PATH;
+    is_its && rights(shared).is_some()
 }
 
 /// Returns the config in force, if it lets anybody change flags.
 fn rights(shared: &Shared) -> Option<Arc<Config>> {
     let report = shared.report.borrow();
     report.config.as_ref().filter(|config| config.admin_write.is_some()).cloned()
+}
+
+/// Returns true if the page may offer buttons to those who have a token.
+pub(super) fn has_buttons(shared: &Shared) -> bool {
+    let config = rights(shared);
+    config.is_some_and(|config| config.admin_write.as_ref().is_some_and(|rights| rights.token_file.is_some()))
 }
 
 /// Returns a warning if the tokens of a config cannot be used.
@@ -98,10 +109,13 @@ async fn handle(
     let config = rights(shared).ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "nothing can be changed here"))?;
     let rights = config.admin_write.clone().unwrap_or_default();
     let (head, body) = request.into_parts();
+    if head.uri.path() == login::PATH {
+        return log_in(shared, (&rights, caller), &head, body).await;
+    }
     let resource = Resource::of(head.uri.path()).ok_or_else(not_found)?;
     resource.check(&head.method)?;
     access::check_site(&head.uri, &head.headers, caller, &rights.hosts)?;
-    let grant = admit(shared, &rights, caller, &head.headers).await?;
+    let grant = admit(shared, &rights, caller, &head).await?;
     let options = Options::of(head.uri.query().unwrap_or_default())?;
     let body = if takes_body(&head.method) { read(&head.headers, body).await? } else { Bytes::new() };
     let now = Timestamp::now();
@@ -131,6 +145,21 @@ async fn handle(
     Ok(tell(shared, &made, options.wait.unwrap_or(MOMENT)).await)
 }
 
+/// Answers the page, whose user logs in or out.
+async fn log_in(
+    shared: &Rc<Shared>,
+    (rights, caller): (&AdminWrite, Caller),
+    head: &Parts,
+    body: Incoming,
+) -> Result<Response<Full<Bytes>>, Refusal> {
+    if !matches!(head.method, Method::GET | Method::POST | Method::DELETE) {
+        return Err(Refusal::method("GET, POST, DELETE"));
+    }
+    access::check_site(&head.uri, &head.headers, caller, &rights.hosts)?;
+    let body = if takes_body(&head.method) { read(&head.headers, body).await? } else { Bytes::new() };
+    login::answer(shared, (rights, caller), (&head.method, &head.headers), &body).await
+}
+
 fn not_found() -> Refusal {
     let help = "there is /routes/NAME/flag, /routes/NAME/windows, /routes/NAME/steps and /windows/ID";
     Refusal::new(StatusCode::NOT_FOUND, "not found").help(help)
@@ -145,15 +174,16 @@ fn takes_body(method: &Method) -> bool {
 }
 
 /// Recognises who asks.
-async fn admit(
-    shared: &Rc<Shared>,
-    rights: &AdminWrite,
-    caller: Caller,
-    headers: &HeaderMap,
-) -> Result<Grant, Refusal> {
-    let Some(secret) = headers.get(AUTHORIZATION) else {
-        let Some(uid) = peer(rights, caller).await else { return Err(Refusal::unknown("this needs a token")) };
-        return Ok(Grant { user: author::name_of_user(uid), lists: [rights.allow.clone(), None] });
+async fn admit(shared: &Rc<Shared>, rights: &AdminWrite, caller: Caller, head: &Parts) -> Result<Grant, Refusal> {
+    let Some(secret) = head.headers.get(AUTHORIZATION) else {
+        if let Some((_, token)) = login::session(shared, rights, &head.headers).await? {
+            if head.method != Method::GET {
+                login::check(shared, &head.headers)?;
+            }
+            return Ok(granted(rights, &token));
+        }
+        let user = peer(rights, caller).await.ok_or_else(|| Refusal::unknown("this needs a token"))?;
+        return Ok(Grant { user, lists: [rights.allow.clone(), None] });
     };
     let now = Instant::now();
     shared.write.door.borrow().check(caller, now)?;
@@ -165,16 +195,20 @@ async fn admit(
         tracing::warn!(?caller, "a wrong token was sent to the admin listener");
         return Err(Refusal::unknown("this token is not known"));
     };
-    let user = if token.name.is_empty() { "token".to_owned() } else { format!("token {}", token.name) };
-    Ok(Grant { user, lists: [rights.allow.clone(), token.routes.clone()] })
+    Ok(granted(rights, token))
 }
 
-/// Returns the user at the other end of a unix socket, if that one needs no token.
-async fn peer(rights: &AdminWrite, caller: Caller) -> Option<u32> {
+fn granted(rights: &AdminWrite, token: &Token) -> Grant {
+    Grant { user: token.user(), lists: [rights.allow.clone(), token.routes.clone()] }
+}
+
+/// Returns the name of the user at the other end of a unix socket, if that one needs no token.
+async fn peer(rights: &AdminWrite, caller: Caller) -> Option<String> {
     let Caller::Unix(Some(uid)) = caller else { return None };
     let peers = rights.peers.clone();
-    let is_one = move || peers.iter().any(|peer| accounts::user(peer).is_some_and(|known| known.as_raw() == uid));
-    tokio::task::spawn_blocking(is_one).await.unwrap_or(false).then_some(uid)
+    let is_one = move |peer: &Account| accounts::user(peer).is_some_and(|known| known.as_raw() == uid);
+    let find = move || peers.iter().any(is_one).then(|| author::name_of_user(uid));
+    tokio::task::spawn_blocking(find).await.unwrap_or(None)
 }
 
 /// Reads the tokens, off control's thread.

@@ -318,12 +318,11 @@ fn is_free(
     false
 }
 
-/// Reads the admin listener, and who may use its file.
-fn admin(
-    value: &Value<'_>,
-    listen: &[(Listen, Range<usize>)],
-    report: &mut Report<'_>,
-) -> Option<(Address, (SocketFile, Option<(AdminWrite, Range<usize>)>))> {
+/// Access to the admin listener: to its file, and who may change flags there, with the place that says so.
+type OfAdmin = (SocketFile, Option<(AdminWrite, Range<usize>)>);
+
+/// Reads the admin listener, and who may use it.
+fn admin(value: &Value<'_>, listen: &[(Listen, Range<usize>)], report: &mut Report<'_>) -> Option<(Address, OfAdmin)> {
     let table = value.table("[admin]", report)?;
     let mut section = Section::new(&keys::ADMIN, "`[admin]`", value.span.clone(), table);
     let written = section.need("address", "say where: `address = \"127.0.0.1:9901\"`");

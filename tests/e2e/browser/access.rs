@@ -144,7 +144,7 @@ pub fn violates_nothing(browser: &Browser, axe: &Axe, page: &str) {
 pub struct Axe(String);
 
 /// Finds axe-core in a Python package, which ships it as a file.
-fn axe(claim: &str) -> Option<Axe> {
+pub fn axe(claim: &str) -> Option<Axe> {
     let python = std::env::var_os("BACKSOON_TEST_PYTHON").map(PathBuf::from).filter(|python| python.exists());
     let found = python.and_then(|python| {
         let output =

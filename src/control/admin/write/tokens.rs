@@ -25,6 +25,13 @@ pub(super) struct Token {
     pub(super) routes: Option<Vec<String>>,
 }
 
+impl Token {
+    /// Returns the name that edits are signed with.
+    pub(super) fn user(&self) -> String {
+        if self.name.is_empty() { "token".to_owned() } else { format!("token {}", self.name) }
+    }
+}
+
 impl Tokens {
     /// Reads the tokens of a file.
     ///

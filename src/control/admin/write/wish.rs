@@ -261,7 +261,7 @@ impl Wish {
             }
             Resource::Flag(route) => {
                 let FlagBody { mode, length, until, message } = parsed(body)?;
-                Self::Close { route, mode: mode.into(), end: end(length, until)?, message }
+                Self::Close { route, mode: mode.into(), end: end(length.as_deref(), until.as_deref())?, message }
             }
             Resource::Windows(route) => Self::Plan(Box::new(planned(route, parsed(body)?, now)?)),
             Resource::Steps(route) => {
@@ -281,7 +281,11 @@ impl Wish {
     }
 }
 
-fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+/// Parses a body.
+///
+/// # Errors
+/// If it is no JSON, or has other properties than it may.
+pub(super) fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|error| {
         let status = if error.is_data() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
         Refusal::new(status, format!("the body: {error}"))
@@ -289,10 +293,10 @@ fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 }
 
 /// Reads the end of a flag. That it has none must be said.
-fn end(length_of: Option<String>, until: Option<String>) -> Result<End, Refusal> {
-    match (length_of, until.as_deref()) {
+fn end(time: Option<&str>, until: Option<&str>) -> Result<End, Refusal> {
+    match (time, until) {
         (Some(_), Some(_)) => Err(Refusal::value("`for` and `until` are both given").help("keep one of them")),
-        (Some(text), None) => Ok(End::After(length("for", &text)?)),
+        (Some(text), None) => Ok(End::After(length("for", text)?)),
         (None, Some(LIFTED)) => Ok(End::Lifted),
         (None, Some(text)) => Ok(End::At(instant("until", text)?)),
         (None, None) => {
