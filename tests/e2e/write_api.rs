@@ -193,6 +193,10 @@ fn windows_and_steps_go_the_way_of_the_commands() {
     step("{\"window\":\"M\",\"step\":3,\"state\":\"done\"}").is(404).tells("window `M` has no step `3`");
     let elsewhere = "{\"window\":\"M\",\"step\":2,\"state\":\"done\"}";
     Ask::new("POST /routes/api/steps", elsewhere).of(&proxy).is(404).tells("window `M` is none of the route `api`");
+    let every = flags(&proxy).replace("routes.web", "routes.\"*\"");
+    proxy.flag(&every);
+    Ask::new("POST /routes/api/steps", elsewhere).of(&proxy).is(200);
+    Ask::new("POST /routes/web/steps", elsewhere).by(WEB).of(&proxy).is(403).tells("every route");
 }
 
 #[test]

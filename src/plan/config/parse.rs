@@ -66,9 +66,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let (request, response) = (fields::joined(request, None), fields::joined(response, None));
     let trace = top.take("trace").and_then(|value| trace(&value, report)).unwrap_or_default();
     let listen = listeners(top, report);
-    let admin = top.take("admin").and_then(|value| admin(&value, &listen, report));
-    let (admin, of_admin) = admin.unzip();
-    let (admin_file, admin_write) = of_admin.unwrap_or_default();
+    let admin = top.take("admin").and_then(|value| admin(&value, &listen, report)).unwrap_or_default();
     let replicas = top.take("replicas").map(|value| replicas(&value, report)).unwrap_or_default();
     let fleet = top.take("fleet").and_then(|value| fleet::fleet(&value, report));
     refuse_two_sources(fleet.is_some(), maintenance_span, report);
@@ -86,10 +84,10 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let mut pages = RoutePages::new(&page);
     let edge = (listen.as_slice(), &page.prefix);
     let (mut routes, programs) = routes(top, least, (&inherited, &limits, &mut pages, edge), report);
-    let admin_write = admin_write.map(|(write, span)| write::of_routes(write, &routes, span, report));
     let status_span = status.as_ref().map(|value| value.span.clone());
     let status = status.map(|value| status::status(&value, &page, &routes, report)).unwrap_or_default();
-    let site = status.listen.clone().filter(|(site, place)| is_free(site, place, (&listen, admin.as_ref()), report));
+    let site =
+        status.listen.clone().filter(|(site, place)| is_free(site, place, (&listen, admin.address.as_ref()), report));
     let settled = match &fleet {
         Some(FleetConfig { engine: FleetEngine::Nats(_), .. }) => Settled::ByLease,
         Some(_) | None => Settled::Not,
@@ -112,9 +110,9 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
         trace,
         response,
         listen: listen.into_iter().chain(site).map(|(listen, _)| listen).collect(),
-        admin,
-        admin_file,
-        admin_write,
+        admin: admin.address,
+        admin_file: admin.file,
+        admin_write: write::of_routes(admin.write, &routes, report),
         replicas,
         fleet,
         limits,
@@ -318,11 +316,17 @@ fn is_free(
     false
 }
 
-/// Access to the admin listener: to its file, and who may change flags there, with the place that says so.
-type OfAdmin = (SocketFile, Option<(AdminWrite, Range<usize>)>);
+/// Admin listener.
+#[derive(Default)]
+struct Admin {
+    address: Option<Address>,
+    file: SocketFile,
+    /// Rights to change flags there, with the place that says so.
+    write: Option<(AdminWrite, Range<usize>)>,
+}
 
 /// Reads the admin listener, and who may use it.
-fn admin(value: &Value<'_>, listen: &[(Listen, Range<usize>)], report: &mut Report<'_>) -> Option<(Address, OfAdmin)> {
+fn admin(value: &Value<'_>, listen: &[(Listen, Range<usize>)], report: &mut Report<'_>) -> Option<Admin> {
     let table = value.table("[admin]", report)?;
     let mut section = Section::new(&keys::ADMIN, "`[admin]`", value.span.clone(), table);
     let written = section.need("address", "say where: `address = \"127.0.0.1:9901\"`");
@@ -340,7 +344,7 @@ fn admin(value: &Value<'_>, listen: &[(Listen, Range<usize>)], report: &mut Repo
         report.wrong(written.span, "the admin listener must not share a public address", help);
         return None;
     }
-    Some((address, (file, write)))
+    Some(Admin { address: Some(address), file, write })
 }
 
 fn replicas(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Endpoint> {

@@ -55,11 +55,11 @@ pub(super) fn write(value: &Value<'_>, address: Option<&Address>, report: &mut R
 
 /// Warns of names that no route has.
 pub(super) fn of_routes(
-    write: AdminWrite,
+    write: Option<(AdminWrite, Range<usize>)>,
     routes: &[Arc<RouteConfig>],
-    span: Range<usize>,
     report: &mut Report<'_>,
-) -> AdminWrite {
+) -> Option<AdminWrite> {
+    let (write, span) = write?;
     let known = || routes.iter().map(|route| route.name.as_str());
     for name in write.allow.iter().flatten().filter(|name| !known().any(|known| known == *name)) {
         let help = match did_you_mean(name, known()) {
@@ -68,7 +68,7 @@ pub(super) fn of_routes(
         };
         report.warn(span.clone(), format!("`allow` names {}, and no route has this name", quoted(name)), help);
     }
-    write
+    Some(write)
 }
 
 fn names(value: &Value<'_>, example: &str, report: &mut Report<'_>) -> Vec<String> {

@@ -228,7 +228,7 @@ impl Order {
         let window = windows::window(flags, id)?;
         window.routes.iter().try_for_each(|(target, _)| self.grant.check(target.key()))?;
         let Wish::Step { route, .. } = &self.wish else { return Ok(()) };
-        if window.routes.iter().any(|(target, _)| target.key() == route) {
+        if window.routes.iter().any(|(target, _)| target.is(route)) {
             return Ok(());
         }
         let detail = format!("window {} is none of the route {}", quoted(id), quoted(route));
