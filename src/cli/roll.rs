@@ -33,18 +33,18 @@ pub(super) struct Roll {
 /// Time that a question is given.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wait {
-    /// Time for all answers.
+    /// Time for all answers, however many come.
     pub(super) whole: Duration,
-    /// Time after which nobody is waited for any longer, if nobody has answered.
+    /// Time for the first answer.
     pub(super) first: Duration,
-    /// Time after the last answer for those that are missing.
+    /// Time after each answer for those that are missing.
     pub(super) more: Duration,
 }
 
 impl Wait {
     /// Time for one look at who is there.
     pub(super) const CALL: Self =
-        Self { whole: Duration::from_secs(4), first: Duration::from_millis(1500), more: Duration::from_secs(1) };
+        Self { whole: Duration::from_secs(30), first: Duration::from_millis(1500), more: Duration::from_secs(1) };
     /// Time to see if anybody is there.
     pub(super) const GLANCE: Self =
         Self { whole: Duration::from_millis(1500), first: Duration::from_millis(1500), more: Duration::ZERO };
@@ -133,7 +133,7 @@ async fn gather(asker: &mut Asker, members: &mut Members, question: &Question, w
                 let is_answer = matches!(reply, Reply::Answer(..));
                 take(members, reply);
                 if is_answer {
-                    until = until.max(Instant::now() + wait.more);
+                    until = Instant::now() + wait.more;
                 }
             }
             None => return Ok(()),

@@ -29,9 +29,11 @@ impl Offset {
         self.ahead.abs() - self.within >= SMALLEST
     }
 
-    /// Returns true if the clocks of two proxies are apart for sure.
-    pub(in crate::cli) fn is_apart(&self, other: &Self) -> bool {
-        (self.ahead - other.ahead).abs() - self.within - other.within >= SMALLEST
+    /// Returns true if the clocks of two of the proxies are apart for sure.
+    pub(in crate::cli) fn are_apart(all: &[Self]) -> bool {
+        let latest = all.iter().map(|one| one.ahead - one.within).max();
+        let earliest = all.iter().map(|one| one.ahead + one.within).min();
+        latest.zip(earliest).is_some_and(|(latest, earliest)| latest - earliest >= SMALLEST)
     }
 }
 
@@ -71,8 +73,9 @@ mod tests {
             let offset = of(theirs, round_trip);
             assert_eq!((offset.is_told(), offset.to_string().as_str()), (told, text), "{theirs} in {round_trip}");
         }
-        assert!(!of(600, 10).is_apart(&of(-300, 10)));
-        assert!(of(600, 10).is_apart(&of(-600, 10)));
-        assert!(!of(600, 500).is_apart(&of(-600, 500)));
+        assert!(!Offset::are_apart(&[of(600, 10), of(-300, 10)]));
+        assert!(Offset::are_apart(&[of(0, 10), of(600, 10), of(-600, 10)]));
+        assert!(!Offset::are_apart(&[of(600, 500), of(-600, 500)]));
+        assert!(!Offset::are_apart(&[of(5000, 10)]) && !Offset::are_apart(&[]));
     }
 }

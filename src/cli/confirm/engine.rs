@@ -22,11 +22,13 @@ pub(super) struct Engine {
     disk: Disk,
     /// Names and words of the replicas, by the ids of their processes.
     words: BTreeMap<String, (String, Word)>,
+    /// Time for those that are missing. It grows, so that one that is far away or busy is heard in the end.
+    more: Duration,
 }
 
 impl Engine {
     pub(super) fn new(roll: Roll, fleet: FleetConfig, claim: &Claim) -> Self {
-        Self { roll, fleet, disk: Disk::of(claim), words: BTreeMap::new() }
+        Self { roll, fleet, disk: Disk::of(claim), words: BTreeMap::new(), more: MORE }
     }
 
     /// Returns the name of the flags.
@@ -39,8 +41,10 @@ impl Engine {
         loop {
             let asked = Instant::now();
             let left = patience.within.saturating_sub(begun.elapsed());
-            let whole = left.min(ROUND);
-            let called = self.roll.call(&claim.asked.0, Wait { whole, first: whole, more: whole.min(MORE) });
+            let called = self.roll.call(&claim.asked.0, Wait { whole: left, first: left.min(FIRST), more: self.more });
+            if !self.roll.members.is_complete() {
+                self.more = (self.more * 2).min(MOST_MORE);
+            }
             self.judge(claim, patience.until);
             let is_over = called.is_ok() && self.is_over(claim, begun, patience);
             let pause = (begun.elapsed() / 16).clamp(SHORTEST_PAUSE, LONGEST_PAUSE).max(asked.elapsed() / 4);
@@ -100,9 +104,10 @@ impl Engine {
     }
 }
 
-/// Time for the answers to one question.
-const ROUND: Duration = Duration::from_secs(1);
-/// Time for those that are missing, after the last answer.
+/// Time for the first answer to a question.
+const FIRST: Duration = Duration::from_secs(1);
+/// Time for those that are missing, after each answer.
 const MORE: Duration = Duration::from_millis(300);
+const MOST_MORE: Duration = Duration::from_secs(3);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);

@@ -134,6 +134,11 @@ impl Members {
         all
     }
 
+    /// Returns true if a member has answered in one of the last rounds.
+    pub(in crate::cli) fn is_recent(&self, member: &Member, rounds: u32) -> bool {
+        member.told.is_some() && member.round + rounds > self.round
+    }
+
     /// Returns the names of those that have answered in this round.
     pub(in crate::cli) fn answering(&self) -> Vec<&str> {
         self.all()
@@ -250,6 +255,8 @@ mod tests {
         assert!(members.is_complete());
         members.forget(Duration::from_secs(60));
         assert!(members.is_complete());
+        let recent = |rounds| members.all().iter().filter(|(one, _)| members.is_recent(one, rounds)).count();
+        assert_eq!((recent(1), recent(2)), (2, 2));
         // Two that live with one name are two.
         members.begin_round();
         answer(&mut members, "a", "1", &[]);

@@ -1,11 +1,12 @@
 //! Agreement of replicas: the files and routes that are in different states.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
 
 use crate::status::{FileStatus, Role, RouteStatus, Status};
 
+use super::super::admin::Offset;
 use super::super::words;
 use super::{Replica, Scope};
 
@@ -59,7 +60,7 @@ fn files(answers: &[(String, &Status)], role: Role) -> Vec<Named> {
 /// Returns the offsets of all clocks, if two of them are apart.
 fn clocks(replicas: &[&Replica]) -> Option<Vec<Named>> {
     let clocks: Vec<_> = replicas.iter().filter_map(|one| Some((one.whom.to_string(), one.clock?))).collect();
-    let apart = clocks.iter().any(|(_, one)| clocks.iter().any(|(_, other)| one.is_apart(other)));
+    let apart = Offset::are_apart(&clocks.iter().map(|(_, clock)| *clock).collect::<Vec<_>>());
     let states = clocks.into_iter().map(|(name, clock)| (name, State::of_text(clock.to_string())));
     apart.then(|| states.collect())
 }
@@ -73,7 +74,8 @@ fn routes(answers: &[(String, &Status)], scope: Scope) -> Vec<(Subject, Vec<Name
         }
     }
     for states in routes.values_mut().filter(|_| scope == Scope::All) {
-        let missing = answers.iter().filter(|(name, _)| !states.iter().any(|(known, _)| known == name));
+        let known: HashSet<&String> = states.iter().map(|(known, _)| known).collect();
+        let missing = answers.iter().filter(|(name, _)| !known.contains(name));
         let missing: Vec<Named> =
             missing.map(|(name, _)| (name.clone(), State::of_text("not there".to_owned()))).collect();
         states.extend(missing);

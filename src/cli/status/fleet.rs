@@ -29,6 +29,8 @@ pub(super) struct Called {
     place: String,
     /// Routes that a replica does not have plainly open, by which all are compared.
     routes: BTreeSet<String>,
+    /// Time for those that are missing. It grows, so that one that is far away or busy is heard in the end.
+    more: Duration,
 }
 
 /// Asks all replicas through the engine of the config; `None` if they are to be asked by their admin listeners. That is
@@ -43,7 +45,7 @@ pub(super) fn roll(args: &StatusArgs, streams: &mut Streams) -> Result<Option<Ca
     let why = match roll.call(&[], Wait::CALL) {
         Ok(()) if roll.members.has_answer() => {
             admin::expect(args.replicas, &roll.members.answering())?;
-            let mut called = Called { roll, place: fleet.to_string(), routes: BTreeSet::new() };
+            let mut called = Called { roll, place: fleet.to_string(), routes: BTreeSet::new(), more: MORE };
             called.compare();
             return Ok(Some(called));
         }
@@ -60,15 +62,16 @@ pub(super) fn run(args: &StatusArgs, mut called: Called, streams: &mut Streams) 
     if args.watch {
         return watch(args, &mut called, streams);
     }
-    let mut replicas = called.replicas();
-    for _ in 0..LOOKS {
+    let mut replicas = called.replicas(ALL_ROUNDS);
+    for look in 0..LOOKS {
         let all: Vec<&Replica> = replicas.iter().collect();
-        // One that is missing may have said farewell a moment ago.
-        if all.iter().all(|one| one.answer.is_ok()) && differences(&all, args.scope()).is_empty() {
+        // One that is missing may have said farewell a moment ago, or be far away.
+        let is_missing = look < LOOKS_FOR_MISSING && all.iter().any(|one| one.answer.is_err());
+        if !is_missing && differences(&all, args.scope()).is_empty() {
             break;
         }
         called.look();
-        replicas = called.replicas();
+        replicas = called.replicas(ALL_ROUNDS);
     }
     let all: Vec<&Replica> = replicas.iter().collect();
     write!(streams.out, "{}", shown(args, &all))?;
@@ -85,7 +88,7 @@ fn watch(args: &StatusArgs, called: &mut Called, streams: &mut Streams) -> Resul
     }
     let mut last = String::new();
     loop {
-        let replicas = called.replicas();
+        let replicas = called.replicas(1);
         let all: Vec<&Replica> = replicas.iter().collect();
         let (code, text) = (health(&all, args.scope()).code(), shown(args, &all));
         if in_place {
@@ -114,7 +117,9 @@ impl Called {
 
     fn ask(&mut self) {
         let routes: Vec<String> = self.routes.iter().cloned().collect();
-        let _ = self.roll.call(&routes, Wait { first: MOMENT, more: BETWEEN_LOOKS * 4, whole: MOMENT });
+        let _ = self.roll.call(&routes, Wait { more: self.more, ..Wait::CALL });
+        let is_complete = self.roll.members.is_complete();
+        self.more = if is_complete { MORE } else { (self.more * 2).min(MOST_MORE) };
     }
 
     /// Asks again if a route is not plainly open at some replicas alone: the others have left it out.
@@ -130,10 +135,10 @@ impl Called {
         }
     }
 
-    /// Returns the replicas as they have answered last.
-    fn replicas(&self) -> Vec<Replica> {
-        let all = self.roll.members.all().into_iter().map(|(member, has_answered)| {
-            let told = member.told().filter(|_| has_answered);
+    /// Returns the replicas as they have answered last, in one of the last rounds.
+    fn replicas(&self, rounds: u32) -> Vec<Replica> {
+        let all = self.roll.members.all().into_iter().map(|(member, _)| {
+            let told = member.told().filter(|_| self.roll.members.is_recent(member, rounds));
             let answer = match told {
                 Some(told) => {
                     let status = told.beat.status(&self.place);
@@ -292,7 +297,13 @@ fn heard(error: &admin::Error) -> String {
     match error {
         admin::Error::Missing(Some(ago)) => format!("missing, heard {} s ago", ago.as_secs()),
         admin::Error::Missing(None) => "missing".to_owned(),
-        _ => "no answer".to_owned(),
+        admin::Error::Connect(_)
+        | admin::Error::Timeout(_)
+        | admin::Error::Http(_)
+        | admin::Error::Status(_)
+        | admin::Error::TooLarge
+        | admin::Error::Json(_)
+        | admin::Error::Foreign => "no answer".to_owned(),
     }
 }
 
@@ -346,7 +357,12 @@ const OTHER: &str = "other";
 const MOST_ROWS: usize = 60;
 /// Routes of a line.
 const MOST_PHASES: usize = 2;
+/// Rounds of one look at the fleet, and more: one that answered a moment ago is there.
+const ALL_ROUNDS: u32 = 100;
+/// Number of looks for one that is missing.
+const LOOKS_FOR_MISSING: usize = 2;
+/// Time for those that are missing, at first and at most.
+const MORE: Duration = Duration::from_millis(400);
+const MOST_MORE: Duration = Duration::from_secs(2);
 /// Time after which a watch forgets a silent replica, as the replicas do.
 const FORGOTTEN: Duration = Duration::from_secs(60);
-/// Time for a look that is repeated.
-const MOMENT: Duration = Duration::from_secs(1);

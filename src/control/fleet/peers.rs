@@ -48,8 +48,6 @@ struct Inner {
     /// Id of this process.
     boot: String,
     state: Mutex<State>,
-    /// Number of beats that were heard.
-    changes: watch::Sender<u64>,
     /// Number of wishes.
     wishes: watch::Sender<u64>,
     /// Last beat to tell to all.
@@ -94,7 +92,6 @@ impl Default for Peers {
         Self(Arc::new(Inner {
             boot,
             state: Mutex::default(),
-            changes: watch::channel(0).0,
             wishes: watch::channel(0).0,
             said: watch::channel(None).0,
             answered: watch::channel(None).0,
@@ -150,11 +147,6 @@ impl Peers {
             (&one.beat.replica, &one.beat.boot).cmp(&(&other.beat.replica, &other.beat.boot))
         });
         heard
-    }
-
-    /// Returns a receiver that is told whenever a beat was heard.
-    pub(crate) fn changed(&self) -> watch::Receiver<u64> {
-        self.0.changes.subscribe()
     }
 
     /// Returns the number of other replicas, and how many of them are late.
@@ -217,10 +209,7 @@ impl Peers {
         if beat.boot == self.0.boot {
             return;
         }
-        let taken = self.lock().hear(beat, bytes, Instant::now());
-        if taken {
-            self.0.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
-        }
+        self.lock().hear(beat, bytes, Instant::now());
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -604,9 +593,7 @@ mod tests {
         let peers = Peers::default();
         peers.hear(beat("me", peers.boot(), 1), 10);
         assert_eq!(peers.count(), (0, 0));
-        let changes = peers.changed();
         peers.hear(beat("b", "2", 1), 10);
-        assert!(changes.has_changed().unwrap());
         assert_eq!((peers.count(), peers.heard()[0].late), ((1, 0), false));
         assert_eq!(peers.acquaintances()[0].replica, "b");
     }

@@ -26,8 +26,10 @@ use super::protocol::{Message, Operation, Parsed, parse, publish};
 /// Connection to a server.
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
-    /// Bytes that were read and not parsed.
+    /// Bytes that were read.
     ahead: Vec<u8>,
+    /// Number of those that are parsed.
+    parsed: usize,
     /// Messages that nobody has asked for yet.
     waiting: VecDeque<Message>,
     /// Beginning of the subjects at which this connection is reached.
@@ -72,7 +74,8 @@ impl Connection {
             Box::new(plain)
         };
         let inbox = format!("_INBOX.{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-        let mut connection = Self { stream, ahead: Vec::new(), waiting: VecDeque::new(), inbox, requests: 0 };
+        let mut connection =
+            Self { stream, ahead: Vec::new(), parsed: 0, waiting: VecDeque::new(), inbox, requests: 0 };
         let login = match &config.credentials {
             Some(file) => login(file, info["nonce"].as_str())?,
             None => Login::new(),
@@ -236,9 +239,9 @@ impl Connection {
     /// Returns the next operation of those that were read, and answers pings.
     async fn parsed(&mut self) -> Result<Option<Operation>, FleetError> {
         loop {
-            match parse(&self.ahead) {
+            match parse(self.ahead.get(self.parsed..).unwrap_or_default()) {
                 Parsed::Whole(operation, size) => {
-                    self.ahead.drain(..size);
+                    self.parsed += size;
                     match operation {
                         Operation::Ping => self.write(b"PONG\r\n").await?,
                         Operation::Error(why) => return Err(refused(&why)),
@@ -246,7 +249,11 @@ impl Connection {
                     }
                 }
                 Parsed::Bad => return Err(FleetError::Wrong("it does not speak NATS".to_owned())),
-                Parsed::Partial => return Ok(None),
+                Parsed::Partial => {
+                    // Only here, since thousands of answers may have come at once.
+                    self.ahead.drain(..std::mem::take(&mut self.parsed));
+                    return Ok(None);
+                }
             }
         }
     }
