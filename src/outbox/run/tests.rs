@@ -93,9 +93,9 @@ async fn without_the_lease_nobody_is_told_and_with_it_what_others_have_not() {
     let said = keeper.progress.wait_for(|progress| progress.updates.iter().all(|one| one.waiting.is_empty())).await;
     assert_eq!(said.unwrap().updates.len(), 2);
     // The time is over by itself.
-    let soon = Some(Instant::now() + Duration::from_millis(1));
-    keeper.shown.send_replace(Holding { until: soon, told, ..Holding::default() });
-    tokio::time::sleep_until(soon.unwrap()).await;
+    let soon = Instant::now() + Duration::from_millis(1);
+    keeper.shown.send_replace(Holding { until: Some(soon), told, ..Holding::default() });
+    tokio::time::sleep_until(soon).await;
     outbox.tell(fresh(3)).unwrap();
     until(&outbox, |status| status.depth.due == 1).await;
     outbox.stop();

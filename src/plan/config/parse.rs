@@ -88,11 +88,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let status = status.map(|value| status::status(&value, &page, &routes, report)).unwrap_or_default();
     let site =
         status.listen.clone().filter(|(site, place)| is_free(site, place, (&listen, admin.address.as_ref()), report));
-    let settled = match &fleet {
-        Some(FleetConfig { engine: FleetEngine::Nats(_), .. }) => Settled::ByLease,
-        Some(_) | None => Settled::Not,
-    };
-    warn_of_many_senders(&status, (replicas.len(), settled), status_span, report);
+    warn_of_many_senders(&status, (replicas.len(), Settled::of(fleet.as_ref())), status_span, report);
     warn_of_no_https(&listen, trusted_proxies.as_ref(), report);
     let notify = notify::notify(top, &routes, server, report);
     let page = PageConfig { site: Some(status.base(&page.prefix)), programs, ..page.clone() };
@@ -163,6 +159,16 @@ enum Settled {
     ByLease,
     /// Not at all.
     Not,
+}
+
+impl Settled {
+    /// Returns the way of a fleet.
+    fn of(fleet: Option<&FleetConfig>) -> Self {
+        match fleet.map(|fleet| &fleet.engine) {
+            Some(FleetEngine::Nats(_)) => Self::ByLease,
+            Some(FleetEngine::Kubernetes(_) | FleetEngine::Url(_)) | None => Self::Not,
+        }
+    }
 }
 
 /// Warns of a redirect to https if nothing here speaks it: neither a listener, nor a proxy that says so.
