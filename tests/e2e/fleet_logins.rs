@@ -35,7 +35,7 @@ impl Nkey {
     }
 
     /// Signs what is said of a subject.
-    fn jwt(&self, subject: &str, nats: Value) -> String {
+    fn jwt(&self, subject: &str, nats: &Value) -> String {
         let claims = json!({ "jti": subject, "iat": 1_700_000_000, "iss": self.public, "name": "tests", "sub": subject, "nats": nats });
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let body = format!("{}.{}", part(&json!({ "typ": "JWT", "alg": "ed25519-nkey" })), part(&claims));
@@ -141,13 +141,13 @@ fn a_credentials_file_is_taken_and_one_of_another_account_or_seed_is_refused() {
         "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1,
     });
     let of_account = |account: &Nkey, limits: &Value| {
-        operator.jwt(&account.public, json!({ "type": "account", "version": 2, "limits": limits }))
+        operator.jwt(&account.public, &json!({ "type": "account", "version": 2, "limits": limits }))
     };
     let all = json!({ "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1 });
     let none = json!({ "subs": -1, "data": -1, "payload": -1, "conn": -1, "leaf": -1, "imports": -1, "exports": -1, "wildcards": true });
     let more = format!(
         "operator: {}\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{ {}: {}, {}: {} }}",
-        operator.jwt(&operator.public, json!({ "type": "operator", "version": 2 })),
+        operator.jwt(&operator.public, &json!({ "type": "operator", "version": 2 })),
         system.public,
         system.public,
         of_account(&system, &none),
@@ -155,13 +155,13 @@ fn a_credentials_file_is_taken_and_one_of_another_account_or_seed_is_refused() {
         of_account(&account, &limits),
     );
     let Some(nats) = Nats::with("credentials files at NATS are not tried", &more) else { return };
-    let jwt = account.jwt(&user.public, all.clone());
+    let jwt = account.jwt(&user.public, &all);
     let login = |nonce: &str| json!({ "jwt": jwt, "sig": user.sign(nonce) }).to_string();
     NatsClient::answering(nats.address, login).make_bucket();
     let place = Place::new(nats.table());
     place.is_taken(&creds(&jwt, &user.seed));
     place.is_refused(&creds(&jwt, &other.seed), "Authorization Violation");
-    place.is_refused(&creds(&stranger.jwt(&user.public, all), &user.seed), "Authorization Violation");
+    place.is_refused(&creds(&stranger.jwt(&user.public, &all), &user.seed), "Authorization Violation");
     place.is_refused(&user.seed, "Authorization Violation");
     place.login(&creds(&jwt, &user.seed));
     place.follows();

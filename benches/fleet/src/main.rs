@@ -1,8 +1,11 @@
 //! Time from `put` at a NATS server until the last of many replicas answers by it.
 //!
-//! `cargo run --release -p fleet -- BACKSOON NATS-SERVER [REPLICAS] [EDITS] [MILLISECONDS]`: everything runs on this machine, and each
-//! edit closes or opens a route, this long after the one before. Every replica is asked until it answers as the edit says, one request after the other.
-//! The load average stands beside, since a machine that is busy with other things adds its own.
+//! `cargo run --release -p fleet -- BACKSOON NATS-SERVER [REPLICAS] [EDITS] [MILLISECONDS]`: everything runs on this
+//! machine, and each edit closes or opens a route, this long after the one before. Every replica is asked until it answers
+//! as the edit says, one request after the other. The load average stands beside, since a machine that is busy with other
+//! things adds its own.
+
+#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use std::error::Error;
 use std::fs;
