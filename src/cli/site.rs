@@ -13,10 +13,11 @@ use jiff::Timestamp;
 
 use crate::control::state::StateDir;
 use crate::control::switches;
-use crate::files::source;
+use crate::files::source::{self, ReadError};
 use crate::files::write::Emptied;
 use crate::plan::compile::{Inputs, Known, Memory, compile};
 use crate::plan::config::{Address, Config, FleetConfig, FleetEngine};
+use crate::plan::encoding;
 use crate::plan::flags::{self, Flags};
 use crate::plan::page::Renderers;
 use crate::plan::problem::Problem;
@@ -50,6 +51,11 @@ pub(super) struct SiteArgs {
 }
 
 impl SiteArgs {
+    /// Returns the options of a command that names listeners, and edits nothing.
+    pub(super) fn asking(admin: Vec<Endpoint>, config: &ConfigFile) -> Self {
+        Self { admin, ..Self::of(config) }
+    }
+
     /// Returns the options of a command that has none of them but `--config`.
     pub(super) fn of(config: &ConfigFile) -> Self {
         Self { admin: Vec::new(), flags: None, config: config.clone() }
@@ -227,6 +233,17 @@ impl Site {
     /// If the file cannot be read, or has errors.
     pub(super) fn flags(&self) -> Result<Flags, Failure> {
         Ok(self.with_switches(flag_file::flags(&self.place())?))
+    }
+
+    /// Reads the text, whatever is wrong with it.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be read as text.
+    pub(super) fn text(&self) -> Result<String, Failure> {
+        let content = self.place().content()?;
+        let content = content.ok_or_else(|| EditFailure::unreadable(&self.file, ReadError::Missing))?;
+        encoding::decode(&self.file, &content.bytes).map_err(|problem| EditFailure::Problems(vec![problem]))?;
+        Ok(String::from_utf8_lossy(&content.bytes).into_owned())
     }
 
     /// Edits the file, unless it would have errors afterwards. The caller decides about a file that was emptied.

@@ -7,6 +7,7 @@ mod agree;
 mod disk;
 mod fleet;
 mod table;
+mod wait;
 mod watch;
 
 use std::io::Write as _;
@@ -51,6 +52,8 @@ pub(super) struct StatusArgs {
     #[arg(long, value_name = "NUMBER", value_parser = super::number_of_replicas)]
     replicas: Option<usize>,
     #[command(flatten)]
+    wait: wait::WaitArgs,
+    #[command(flatten)]
     config: ConfigFile,
 }
 
@@ -60,6 +63,8 @@ Replicas agree when they have the same flag file and the same config in force, b
 route in the same phase and mode, with the same share of clients, and with or without a finding of its guard. Their \
 clocks must be less than a second apart. What differs is listed by replica.
 Routes of other proxies that share the flag file are shown, but do not count, nor does advice about the page.
+With --wait, the flags that count are those of the flag file as it is when the command begins, or later ones, whoever has \
+edited them: `kubectl`, a pipeline, an editor. Nothing is written.
 With NATS in `[fleet]`, all replicas are asked through it. One that another has heard of in the last minute, and that does \
 not answer, is missing. While nobody answers there, admin listeners are asked, and it is said that they are not the fleet.
 
@@ -70,15 +75,20 @@ Examples:
   backsoon status backsoon-headless:9901    all addresses of the name
   backsoon status --flags-only blue:9901 green:9902
   backsoon status --alive                   in the health check of a container
+  backsoon status --wait --drained --replicas 3    after `kubectl apply`: once all have switched
   backsoon status --json | jq '.replicas[].status.routes[] | select(.phase != \"open\")'
 
 Exit codes:
-  0   all agree, and all is as it should be; with --alive: all answer
+  0   all agree, and all is as it should be; with --alive: all answer; with --wait: all are as it was waited for
   1   they do not agree, or something is not as it should be: a file has an error, a warning or cannot be read, an edit is
       not believed yet, files are polled although events were wanted, the file on disk is not what the proxy has read, a
       guard found something, a check fails, a window overruns, a clock is off, a replica is missing, or a problem is reported
-  64  the arguments or the config are wrong
-  69  one of them cannot be reached, or there are fewer than --replicas";
+  3   with --drained: requests from before are in flight
+  4   with --open: a route is not open
+  64  the arguments or the config are wrong; with --wait: or the flag file is missing, or no text
+  65  with --wait: a proxy refuses the flag file
+  69  one of them, or the engine of `[fleet]`, cannot be reached, or there are fewer than --replicas
+  75  with --wait: the flags are not in force in time";
 
 /// Replica with its answer.
 struct Replica {
@@ -178,8 +188,11 @@ impl Replica {
     }
 }
 
-/// Shows the status, once or repeatedly.
+/// Shows the status, once or repeatedly, or waits.
 pub(super) fn run(args: &StatusArgs, streams: &mut Streams) -> Result<u8, Failure> {
+    if args.wait.wait {
+        return wait::run(args, streams);
+    }
     if let Some(roll) = fleet::roll(args, streams)? {
         return fleet::run(args, roll, streams);
     }

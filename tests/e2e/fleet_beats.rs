@@ -227,3 +227,46 @@ fn a_watched_fleet_is_shown_anew_when_it_changes() {
     assert!(Command::new("kill").args(["-INT", &watch.id().to_string()]).status().unwrap().success());
     assert_eq!(watch.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn status_waits_for_flags_that_somebody_else_has_edited() {
+    let Some(mut fleet) = Fleet::start("waits for edits of others are not tried", 3) else { return };
+    let dir = fleet.proxies[0].dir.path().to_owned();
+    let status = |more: &[&str]| run(&dir, &[&["status", "--wait"], more].concat());
+    let mut client = Client::connect(fleet.proxies[1].address());
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
+    let mut connection = fleet.connections.recv().unwrap();
+    assert!(connection.head().is_some());
+    fleet.client.put(CLOSED);
+    status(&[]).exits(0).says("3 of 3 asked confirm it").keeps_quiet_of("nothing is");
+    status(&["--drained", "--timeout", "1s"]).exits(3).complains("not drained: web (1 request)");
+    connection.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    assert_eq!(client.response().body, "ok");
+    status(&["--drained"]).exits(0).says("nothing is in flight at any of the 3 replicas that began before\n");
+    status(&["--open", "--timeout", "1s"]).exits(4);
+    fleet.client.put(OPEN);
+    status(&["--open", "--route", "web", "--replicas", "3"]).exits(0).says("web is open at all 3 replicas\n");
+    status(&["--route", "wbe"]).exits(64).complains("wbe");
+    status(&["--replicas", "4"]).exits(69);
+    fleet.client.put("[routes]\nweb = \"of-line\"\n");
+    status(&["--timeout", "5s"]).exits(65).complains("of-line");
+    fleet.proxies[2].signal("STOP");
+    fleet.client.put(CLOSED);
+    status(&["--timeout", "2s"]).exits(69).says("2 of 3 asked confirm it").complains(&port(&fleet.proxies[2]));
+    fleet.proxies[2].signal("CONT");
+    status(&["--drained"]).exits(0).says("3 of 3 asked confirm it");
+}
+
+#[test]
+fn status_waits_for_an_edit_of_a_file_as_well() {
+    let upstream = Upstream::ok();
+    let proxy = Backsoon::before(&upstream.url(), "");
+    let (dir, admin) = (proxy.dir.path(), proxy.admin.to_string());
+    let status = |more: &[&str]| run(dir, &[&["status", "--wait", &admin], more].concat());
+    proxy.flag(CLOSED);
+    status(&["--drained"]).exits(0).says("nothing is in flight at this proxy that began before\n");
+    proxy.flag("[routes]\nweb = 7\n");
+    status(&["--timeout", "5s"]).exits(65);
+    std::fs::remove_file(proxy.path("maintenance.toml")).unwrap();
+    status(&["--timeout", "5s"]).exits(64).complains("maintenance.toml");
+}

@@ -62,7 +62,7 @@ pub(crate) enum Force {
 
 impl EditFailure {
     /// Returns the failure of a file that cannot be read.
-    pub(super) fn unreadable(file: &Path, error: ReadError) -> Self {
+    pub(crate) fn unreadable(file: &Path, error: ReadError) -> Self {
         Self::Problems(vec![Problem::in_file(file, error)])
     }
 
