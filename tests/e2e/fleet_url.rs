@@ -277,7 +277,7 @@ fn commands_edit_the_document_and_lose_no_edit_of_others() {
     let admin = proxy.admin.to_string();
     let with_admin = |args: &[&str]| run(dir, &[args, &["--admin", &admin]].concat());
     web.state.intruders.store(3, Ordering::SeqCst);
-    with_admin(&["on", "web", "--wait"]).exits(0).says("web is offline");
+    with_admin(&["on", "web", "--wait"]).exits(0).says("offline until lifted");
     let text = web.document();
     assert!(
         text.starts_with("# of the fleet\n[routes]\nweb = \"offline\"\n") && text.contains("# edit 1 of another"),

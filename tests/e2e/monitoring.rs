@@ -169,6 +169,8 @@ fn all_metrics() -> BTreeSet<String> {
         names.lines().filter(|line| !line.starts_with('#')).map(|line| word(line).to_owned()).collect();
     // Only of listeners whose certificates are watched for their end.
     names.insert("backsoon_certificate_expiry_timestamp_seconds".to_owned());
+    // Only where a lease in NATS settles who tells subscribers.
+    names.insert("backsoon_outbox_sender".to_owned());
     names
 }
 

@@ -148,16 +148,20 @@ impl Bucket {
 
     /// Demands an answer without an error.
     fn check(&self, answer: &Value) -> Result<(), FleetError> {
-        let Some(error) = answer.get("error") else { return Ok(()) };
-        let bucket = self.stream.trim_start_matches("KV_");
-        let why = match code(answer) {
-            Some(NO_STREAM) => {
-                format!("there is no bucket `{bucket}`: make it with `nats kv add {bucket} --history 16`")
-            }
-            _ => error["description"].as_str().unwrap_or("an error without words").chars().take(200).collect(),
-        };
-        Err(FleetError::Wrong(why))
+        checked(&self.stream, answer)
     }
+}
+
+fn checked(stream: &str, answer: &Value) -> Result<(), FleetError> {
+    let Some(error) = answer.get("error") else { return Ok(()) };
+    let bucket = stream.trim_start_matches("KV_");
+    let why = match code(answer) {
+        Some(NO_STREAM) => format!("there is no bucket `{bucket}`: make it with `nats kv add {bucket} --history 16`"),
+        _ => error["description"].as_str().unwrap_or("an error without words").chars().take(200).collect(),
+    };
+    // A cluster without a leader or a majority says so. It may have one again at any moment.
+    let is_away = error["code"].as_u64() == Some(UNAVAILABLE);
+    Err(if is_away { FleetError::Unreached(why) } else { FleetError::Wrong(why) })
 }
 
 fn parsed(message: &Message) -> Result<Value, FleetError> {
@@ -186,12 +190,25 @@ const EDIT: &str = "Backsoon-Edit";
 const NO_MESSAGE: u64 = 10037;
 const NO_STREAM: u64 = 10059;
 const WRONG_SEQUENCE: u64 = 10071;
+/// Class of errors that are over once the cluster has a leader, as of HTTP.
+const UNAVAILABLE: u64 = 503;
 const BEAT_NANOS: u64 = 5_000_000_000;
 const FORGOTTEN_NANOS: u64 = 30_000_000_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cluster_without_a_leader_is_asked_again_soon_and_a_missing_bucket_later() {
+        let error = |code: u16, kind: u16| json!({ "error": { "code": code, "err_code": kind, "description": "why" } });
+        assert_eq!(checked("KV_b", &error(503, 10008)), Err(FleetError::Unreached("why".to_owned())));
+        assert_eq!(checked("KV_b", &error(400, 10003)), Err(FleetError::Wrong("why".to_owned())));
+        assert!(
+            matches!(checked("KV_b", &error(404, 10059)), Err(FleetError::Wrong(why)) if why.contains("kv add b "))
+        );
+        assert_eq!(checked("KV_b", &json!({ "seq": 7 })), Ok(()));
+    }
 
     #[test]
     fn a_revision_is_read_from_both_versions_of_an_acknowledgement() {

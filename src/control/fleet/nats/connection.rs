@@ -136,7 +136,8 @@ impl Connection {
                 }
             }
         });
-        let late = || FleetError::Wrong(format!("no answer within {} s", REQUEST_PATIENCE.as_secs()));
+        // Nobody is hurried by another attempt soon: this one has taken its time.
+        let late = || FleetError::Unreached(format!("no answer within {} s", REQUEST_PATIENCE.as_secs()));
         let answer = asked.await.unwrap_or_else(|_| Err(late()))?;
         match answer.status {
             // As it is for a moment after the start of a server.
