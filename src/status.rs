@@ -428,11 +428,16 @@ impl Role {
 impl Status {
     /// Returns the file with a role. For roles that only one file has.
     pub(crate) fn file(&self, role: Role) -> Option<&FileStatus> {
-        self.files.iter().find(|file| file.role == role.as_str())
+        FileStatus::find(&self.files, role)
     }
 }
 
 impl FileStatus {
+    /// Returns the file with a role. For roles that only one file has.
+    pub(crate) fn find(files: &[Self], role: Role) -> Option<&Self> {
+        files.iter().find(|file| file.role == role.as_str())
+    }
+
     /// Returns true if the content is in force as it stands.
     pub(crate) fn is_good(&self) -> bool {
         self.trouble.is_none() && self.error().is_none()
@@ -456,6 +461,13 @@ impl FileStatus {
 }
 
 impl ProblemStatus {
+    /// Describes the problem in one line, with the line that it is in.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn described(&self) -> String {
+        let line = self.line.map(|line| format!("line {line}: ")).unwrap_or_default();
+        format!("{line}{}", self.message)
+    }
+
     /// Returns true if the file is refused because of the problem.
     pub(crate) fn is_error(&self) -> bool {
         self.severity == Severity::Error.as_str()

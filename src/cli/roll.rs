@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 use crate::control::fleet::{Asker, FleetError, Reply};
-use crate::plan::config::{FleetConfig, FleetEngine, FleetNats};
+use crate::plan::config::{FleetConfig, FleetNats};
 use crate::status::beat::Question;
 
 use super::admin::Offset;
@@ -56,10 +56,7 @@ impl Roll {
     /// # Errors
     /// [`Failure::Internal`].
     pub(super) fn of(fleet: &FleetConfig) -> Result<Option<Self>, Failure> {
-        let config = match &fleet.engine {
-            FleetEngine::Nats(nats) => nats.clone(),
-            FleetEngine::Kubernetes(_) | FleetEngine::Url(_) => return Ok(None),
-        };
+        let Some(config) = fleet.nats().cloned() else { return Ok(None) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
         let ca = fleet.ca.clone();
         Ok(Some(Self { config, ca, asker: None, members: Members::default(), runtime }))

@@ -16,7 +16,7 @@ use crate::control::switches;
 use crate::files::source::{self, ReadError};
 use crate::files::write::Emptied;
 use crate::plan::compile::{Inputs, Known, Memory, compile};
-use crate::plan::config::{Address, Config, FleetConfig, FleetEngine};
+use crate::plan::config::{Address, Config, FleetConfig};
 use crate::plan::encoding;
 use crate::plan::flags::{self, Flags};
 use crate::plan::page::Renderers;
@@ -314,7 +314,7 @@ impl Site {
 
     /// Returns a note if not all replicas are asked although the engine could reach them.
     fn unheard(&self) -> Option<String> {
-        let carries = |fleet: &&FleetConfig| !self.is_named && carries_beats(fleet);
+        let carries = |fleet: &&FleetConfig| !self.is_named && fleet.nats().is_some();
         self.fleet.as_ref().filter(carries).map(|_| {
             let asked = if self.endpoints.len() == 1 { "only one proxy is asked" } else { "only these are asked" };
             format!("no replica answers through the engine, {asked}: {}", listed(&self.endpoints))
@@ -354,14 +354,7 @@ impl Site {
 
 /// Returns the engine of a config through which all replicas can be asked.
 pub(super) fn fleet(config_file: &Path) -> Option<FleetConfig> {
-    FlagFile::of(config_file).ok()?.config.fleet.filter(carries_beats)
-}
-
-fn carries_beats(fleet: &FleetConfig) -> bool {
-    match fleet.engine {
-        FleetEngine::Nats(_) => true,
-        FleetEngine::Kubernetes(_) | FleetEngine::Url(_) => false,
-    }
+    FlagFile::of(config_file).ok()?.config.fleet.filter(|fleet| fleet.nats().is_some())
 }
 
 fn listed(endpoints: &[Endpoint]) -> String {

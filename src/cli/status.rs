@@ -4,6 +4,7 @@
 //! Both ways end in the same [`Replica`], so that one code compares and shows them.
 
 mod agree;
+mod columns;
 mod disk;
 mod fleet;
 mod table;

@@ -13,9 +13,10 @@ use tokio::sync::Notify;
 
 use crate::files::author;
 use crate::live::{Generation, Stage};
-use crate::plan::config::{Address, Config, FleetEngine};
+use crate::plan::config::{Address, Config};
 use crate::plan::lifecycle::GuardCounts;
 use crate::plan::snapshot::{Phase, Route};
+use crate::plan::units::millis;
 use crate::status::beat::{Beat, BeatRoute, LONGEST_NAME, MOST_ROUTES};
 use crate::status::concerns::concerns;
 use crate::status::{FileStatus, ProblemStatus, Role};
@@ -94,7 +95,7 @@ impl Beats {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             at: Some(Timestamp::now()),
-            every_ms: u64::try_from(self.every(Instant::now()).as_millis()).unwrap_or(u64::MAX),
+            every_ms: millis(self.every(Instant::now())),
             ready: shared.stage.get() == Stage::Running,
             revision: report.fleet.as_ref().and_then(|fleet| fleet.in_force.clone()),
             generation: live.snapshot.generation,
@@ -275,7 +276,7 @@ fn phases(live: &Generation) -> BTreeMap<String, u64> {
 
 /// Returns what a beat says of the files.
 fn of_files(report: &Report) -> Beat {
-    let find = |role: Role| report.files.iter().find(|file| file.role == role.as_str());
+    let find = |role: Role| FileStatus::find(&report.files, role);
     let in_force = |file: &FileStatus| file.in_force.as_ref().map(|content| content.hash.clone());
     let flags = find(Role::Flags);
     let refused = flags.filter(|file| !file.is_good());
@@ -291,11 +292,7 @@ fn of_files(report: &Report) -> Beat {
 
 /// Returns the reason for which a file is refused.
 fn refusal(file: &FileStatus) -> String {
-    let described = |problem: &ProblemStatus| match problem.line {
-        Some(line) => format!("line {line}: {}", problem.message),
-        None => problem.message.clone(),
-    };
-    let why = file.error().map(described).or_else(|| file.trouble.clone()).unwrap_or_default();
+    let why = file.error().map(ProblemStatus::described).or_else(|| file.trouble.clone()).unwrap_or_default();
     cut(&why)
 }
 
@@ -316,10 +313,7 @@ fn cut(text: &str) -> String {
 
 /// Returns the name of this replica: the config's, or the host and the port by which operators know it.
 pub(super) fn name(config: &Config, admin: Option<&str>) -> String {
-    let configured = config.fleet.as_ref().and_then(|fleet| match &fleet.engine {
-        FleetEngine::Nats(nats) => nats.name.clone(),
-        FleetEngine::Kubernetes(_) | FleetEngine::Url(_) => None,
-    });
+    let configured = config.fleet.as_ref().and_then(|fleet| fleet.nats()?.name.clone());
     configured.unwrap_or_else(|| {
         let listened = config.listen.iter().find_map(|listen| match &listen.address {
             Address::Ip(address) if address.port() > 0 => Some(address.port()),

@@ -203,10 +203,7 @@ pub(super) fn unready(config_file: &Path, config: &Config) -> Vec<Problem> {
 
 /// Returns the problem of credentials that no login can be made of.
 fn unusable_login(config_file: &Path, fleet: &FleetConfig) -> Option<Problem> {
-    let file = match &fleet.engine {
-        FleetEngine::Nats(nats) => nats.credentials.as_deref()?,
-        FleetEngine::Kubernetes(_) | FleetEngine::Url(_) => return None,
-    };
+    let file = fleet.nats()?.credentials.as_deref()?;
     let content = source::read(file).content.ok()?;
     let why = nats::bad_login(&String::from_utf8_lossy(&content.bytes))?;
     Some(Problem::in_file(config_file, format!("`credentials` of `[fleet]` names {}, which {why}", file.display())))

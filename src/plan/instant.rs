@@ -1,7 +1,7 @@
 //! Instants as operators write them.
 
 use jiff::Timestamp;
-use jiff::civil::Date;
+use jiff::civil::{Date, Weekday};
 use jiff::fmt::temporal::{Pieces, PiecesOffset};
 
 /// Parses an instant with its offset, such as `2026-05-19T14:00:00Z`. Returns `None` for anything else.
@@ -23,6 +23,17 @@ fn is_for_ever(text: &str) -> bool {
 
 /// The day before the last one of the calendar. An instant of it may exist here or not, by its offset.
 const LAST: Date = Date::constant(9999, 12, 30);
+
+/// Days of the week by their names.
+pub(crate) const WEEKDAYS: [(&str, Weekday); 7] = [
+    ("monday", Weekday::Monday),
+    ("tuesday", Weekday::Tuesday),
+    ("wednesday", Weekday::Wednesday),
+    ("thursday", Weekday::Thursday),
+    ("friday", Weekday::Friday),
+    ("saturday", Weekday::Saturday),
+    ("sunday", Weekday::Sunday),
+];
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::key::{self, Absent, Key, Table};
 use super::read::{Report, Section, Value};
-use super::units::LARGEST;
+use super::units::{LARGEST, millis};
 
 /// Makes [`Limits`], its defaults, its readers and their tables from one definition.
 ///
@@ -223,10 +223,6 @@ impl<T: Field> Field for Option<T> {
     fn of(number: u64) -> Self {
         Some(T::of(number))
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 const KIB: u64 = 1024;

@@ -21,7 +21,7 @@ pub(crate) mod portion;
 pub mod rewrite;
 pub(crate) mod target;
 pub(crate) mod text;
-mod units;
+pub(crate) mod units;
 pub(crate) mod words;
 
 pub mod agenda;

@@ -17,5 +17,10 @@ pub(in crate::plan) fn as_duration(duration: Duration) -> String {
     unit.map_or_else(|| format!("{millis}ms"), |(size, unit)| format!("{}{unit}", millis / size))
 }
 
+/// Returns the milliseconds of a duration.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Greatest number of a key. A range up to it has no upper end.
 pub(in crate::plan) const LARGEST: u64 = i64::MAX as u64;

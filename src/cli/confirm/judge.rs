@@ -177,18 +177,13 @@ fn not_taken(claim: &Claim, disk: &Disk, file: &FileStatus) -> Option<Objection>
     }
     if read.is_some_and(known) && !file.is_good() {
         let errors = file.problems.iter().filter(|problem| ProblemStatus::is_error(problem));
-        let errors = errors.map(described).chain(file.trouble.as_deref().map(harmless));
+        let errors = errors.map(|problem| harmless(&problem.described())).chain(file.trouble.as_deref().map(harmless));
         return Some(Objection::Refused(errors.collect()));
     }
     Some(match &file.pending {
         Some(pending) => Objection::Pending(harmless(&pending.why)),
         None => Objection::NotTaken,
     })
-}
-
-fn described(problem: &ProblemStatus) -> String {
-    let line = problem.line.map(|line| format!("line {line}: ")).unwrap_or_default();
-    format!("{line}{}", harmless(&problem.message))
 }
 
 /// Returns the objection to a route that is not as closed as the claim says.

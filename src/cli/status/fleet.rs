@@ -20,6 +20,7 @@ use super::super::streams::{DIM, Streams, WARNING, styled};
 use super::super::whom::Whom;
 use super::super::words::harmless;
 use super::agree::differences;
+use super::columns::aligned;
 use super::table as shown_table;
 use super::{BETWEEN_LOOKS, EVERY, LOOKS, Replica, StatusArgs, health, shown};
 
@@ -171,19 +172,11 @@ pub(super) fn table(replicas: &[&Replica], now: Timestamp) -> String {
         rows.sort_by_key(|row| row.is_usual);
         rows.truncate(MOST_ROWS);
     }
-    let widths: Vec<usize> = (0..COLUMNS.len())
-        .map(|column| {
-            let cells = rows.iter().map(|row| row.cells[column].chars().count());
-            cells.chain([COLUMNS[column].len()]).max().unwrap_or(0)
-        })
-        .collect();
-    let line = |cells: &[String]| {
-        let cells: Vec<String> = cells.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    let mut text = format!("{}\n", styled(DIM, line(&COLUMNS.map(str::to_owned))));
-    for row in &rows {
-        let cells = line(&row.cells);
+    let head = COLUMNS.map(str::to_owned);
+    let mut lines =
+        aligned(&std::iter::once(&head).chain(rows.iter().map(|row| &row.cells)).collect::<Vec<_>>()).into_iter();
+    let mut text: String = lines.next().map(|head| format!("{}\n", styled(DIM, head))).into_iter().collect();
+    for (row, cells) in rows.iter().zip(lines) {
         let cells = if row.is_usual { cells } else { styled(WARNING, cells).to_string() };
         text.push_str(&format!("{cells}\n"));
         text.push_str(&row.below);

@@ -13,6 +13,7 @@ use super::super::failure::chain;
 use super::super::streams::{BOLD, DIM, ERROR, GOOD, WARNING, styled, styled_problem};
 use super::super::words::{self, harmless};
 use super::agree::{Difference, differences, subjects};
+use super::columns::aligned;
 use super::{Health, Replica, Scope, health};
 
 /// Formats a replica: lines about the process and its files, its routes, and what is wrong.
@@ -162,14 +163,8 @@ fn withdrawn(routes: &[RouteStatus]) -> String {
 pub(super) fn routes(routes: &[RouteStatus], now: Timestamp) -> String {
     let mut rows = vec![COLUMNS.map(str::to_owned)];
     rows.extend(routes.iter().map(|route| row(route, now)));
-    let widths: Vec<usize> = (0..COLUMNS.len())
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
-        .collect();
     let mut text = String::new();
-    for (index, row) in rows.iter().enumerate() {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        let line = line.trim_end();
+    for (index, line) in aligned(&rows.iter().collect::<Vec<_>>()).into_iter().enumerate() {
         let style = match index.checked_sub(1).and_then(|index| routes.get(index)) {
             None => DIM,
             Some(route) if route.is(Phase::Open) => {

@@ -1,7 +1,5 @@
 //! Wait for flags that somebody else has edited: until every replica has them in force.
 
-use std::io::Write as _;
-
 use clap::Args;
 use jiff::SignedDuration;
 
@@ -36,7 +34,7 @@ pub(super) struct WaitArgs {
 
 /// Waits until every replica has the flags in force.
 pub(super) fn run(args: &StatusArgs, streams: &mut Streams) -> Result<u8, Failure> {
-    let StatusArgs { wait, .. } = args;
+    let wait = &args.wait;
     let patience = WaitFor { wait: true, timeout: wait.timeout, replicas: args.replicas, dry_run: false };
     let site = Site::to_edit(&SiteArgs::asking(args.admin.clone(), &args.config), &patience, streams)?;
     wait.routes.iter().try_for_each(|route| site.check_route(route))?;
@@ -47,6 +45,5 @@ pub(super) fn run(args: &StatusArgs, streams: &mut Streams) -> Result<u8, Failur
         (false, true) => Goal::Open,
         (false, false) => Goal::InForce,
     };
-    streams.out.flush()?;
     patience.conclude(site.confirmation(text, Asked(asked), Wish::Taken)?, goal, streams)
 }

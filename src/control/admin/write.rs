@@ -262,7 +262,7 @@ async fn carry_out(shared: &Rc<Shared>, mut order: Order) -> Result<Made, Refusa
 
 /// Returns the word of this proxy on the flag file.
 fn flag_file(shared: &Shared) -> Option<FileStatus> {
-    shared.report.borrow().files.iter().find(|file| file.role == Role::Flags.as_str()).cloned()
+    FileStatus::find(&shared.report.borrow().files, Role::Flags).cloned()
 }
 
 fn looked(made: &Made, condition: &Condition) -> Response<Full<Bytes>> {

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
 use super::words;
-use crate::plan::instant;
+use crate::plan::instant::{self, WEEKDAYS};
 use crate::plan::problem::{did_you_mean, quoted};
 
 /// Instant that a person wrote.
@@ -98,17 +98,8 @@ fn date(word: &str, time: Time, now: Timestamp, zone: &TimeZone) -> Result<Date,
 }
 
 fn weekday(word: &str) -> Option<Weekday> {
-    const DAYS: [(&str, Weekday); 7] = [
-        ("monday", Weekday::Monday),
-        ("tuesday", Weekday::Tuesday),
-        ("wednesday", Weekday::Wednesday),
-        ("thursday", Weekday::Thursday),
-        ("friday", Weekday::Friday),
-        ("saturday", Weekday::Saturday),
-        ("sunday", Weekday::Sunday),
-    ];
     let is = |name: &str| name == word || word.len() >= 3 && name.starts_with(word);
-    DAYS.iter().find(|(name, _)| is(name)).map(|(_, day)| *day)
+    WEEKDAYS.iter().find(|(name, _)| is(name)).map(|(_, day)| *day)
 }
 
 /// Finds a time zone by its name. An abbreviation such as `CET` is refused where it hides a change of the clock.

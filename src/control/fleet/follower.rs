@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
-use crate::plan::config::{FleetConfig, FleetEngine};
+use crate::plan::config::FleetConfig;
 use crate::status::fleet::FleetStatus;
 
 use super::outlet::{Outlet, Shared};
@@ -167,10 +167,7 @@ async fn drive(config: &FleetConfig, mut outlet: Outlet) {
 
 /// Carries beats for ever, if the engine can, with a pause after each failure.
 async fn drive_beats(config: &FleetConfig, mut wire: Wire) {
-    let nats = match &config.engine {
-        FleetEngine::Nats(nats) => nats,
-        FleetEngine::Kubernetes(_) | FleetEngine::Url(_) => return std::future::pending().await,
-    };
+    let Some(nats) = config.nats() else { return std::future::pending().await };
     let mut failures = 0;
     loop {
         let begun = tokio::time::Instant::now();

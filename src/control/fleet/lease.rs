@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::outbox::lease::{Holding, Keeper, Lease};
 use crate::outbox::progress::Progress;
-use crate::plan::config::{FleetConfig, FleetEngine, FleetNats};
+use crate::plan::config::{FleetConfig, FleetNats};
 
 use super::FleetError;
 use super::follower::pause;
@@ -55,10 +55,7 @@ impl SenderLease {
     /// # Errors
     /// If the system refuses a thread.
     pub(crate) fn start(config: &FleetConfig, replica: String) -> io::Result<Option<(Self, Lease)>> {
-        let nats = match &config.engine {
-            FleetEngine::Nats(nats) => nats.clone(),
-            FleetEngine::Kubernetes(_) | FleetEngine::Url(_) => return Ok(None),
-        };
+        let Some(nats) = config.nats().cloned() else { return Ok(None) };
         let (lease, keeper) = Lease::new();
         let own = Holder { replica, boot: format!("{:016x}", fastrand::u64(..)) };
         let (ca, judge, told) = (config.ca.clone(), Judge::new(own), Arc::default());

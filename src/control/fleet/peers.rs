@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
+use crate::plan::units::millis;
 use crate::status::beat::{Acquaintance, Beat, Question};
 use crate::status::fleet::{PeerStatus, PeersStatus};
 
@@ -170,7 +171,7 @@ impl Peers {
         let told = heard.into_iter().map(|one| Acquaintance {
             replica: one.beat.replica.clone(),
             boot: one.beat.boot.clone(),
-            ago_ms: u64::try_from(one.age.as_millis()).unwrap_or(u64::MAX),
+            ago_ms: millis(one.age),
         });
         told.collect()
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::files::source::{Content, Hash, ReadError};
 use crate::files::{Change, Files};
 use crate::plan::compile::Memory;
-use crate::plan::config::{Config, FleetConfig, FleetEngine, OnMissing};
+use crate::plan::config::{Config, FleetConfig, OnMissing};
 use crate::plan::flags::Reading;
 use crate::plan::problem::Problem;
 
@@ -147,11 +147,8 @@ impl Inputs {
 
     /// Returns a view of the other replicas, if the engine carries their beats.
     pub(in crate::control) fn peers(&self) -> Option<Peers> {
-        let carries = match &self.config.fleet.as_ref()?.engine {
-            FleetEngine::Nats(_) => true,
-            FleetEngine::Kubernetes(_) | FleetEngine::Url(_) => false,
-        };
-        Some(self.fleet.as_ref()?.follower.peers().clone()).filter(|_| carries)
+        self.config.fleet.as_ref()?.nats()?;
+        Some(self.fleet.as_ref()?.follower.peers().clone())
     }
 
     /// Learns from the other replicas how the routes are, if no saved state tells it.

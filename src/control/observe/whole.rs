@@ -14,6 +14,7 @@ use crate::plan::lifecycle::{
     Among, Baseline, Breach, Clients, Counts, GuardCounts, Measured, Peer, Standard, Whole, measure,
 };
 use crate::plan::snapshot::{Phase, Route};
+use crate::plan::units::millis;
 use crate::status::beat::Beat;
 use crate::status::judged::{JudgedStatus, MissingStatus};
 
@@ -243,10 +244,6 @@ pub(super) fn comes_back(route: &Route) -> bool {
         Phase::Open | Phase::Closed => route.state.is_watched(),
         Phase::Draining => false,
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Spans of the windows that a guard judges.

@@ -91,6 +91,14 @@ pub struct FleetUrl {
 }
 
 impl FleetConfig {
+    /// Returns the NATS of the flags: the one engine that carries beats and a lease as well.
+    pub(crate) fn nats(&self) -> Option<&FleetNats> {
+        match &self.engine {
+            FleetEngine::Nats(nats) => Some(nats),
+            FleetEngine::Kubernetes(_) | FleetEngine::Url(_) => None,
+        }
+    }
+
     /// Returns the word for the engine.
     pub fn kind(&self) -> &'static str {
         match &self.engine {

@@ -20,9 +20,8 @@ use super::notify::MailTable;
 use super::route_page::RoutePages;
 use super::variables::Filler;
 use super::{
-    Address, AdminWrite, Config, Endpoint, FleetConfig, FleetEngine, Listen, MOST_REPLICAS, OnMissing, PageConfig,
-    Parsed, ProgramTemplate, RouteConfig, SocketFile, StatusConfig, StoreConfig, Surroundings, Trace, TrustedProxies,
-    Used,
+    Address, AdminWrite, Config, Endpoint, FleetConfig, Listen, MOST_REPLICAS, OnMissing, PageConfig, Parsed,
+    ProgramTemplate, RouteConfig, SocketFile, StatusConfig, StoreConfig, Surroundings, Trace, TrustedProxies, Used,
 };
 use super::{
     address, fields, fleet, foreign, include, mail, notify, page, proxy_protocol, redirect, route, socket, status, tls,
@@ -164,10 +163,7 @@ enum Settled {
 impl Settled {
     /// Returns the way of a fleet.
     fn of(fleet: Option<&FleetConfig>) -> Self {
-        match fleet.map(|fleet| &fleet.engine) {
-            Some(FleetEngine::Nats(_)) => Self::ByLease,
-            Some(FleetEngine::Kubernetes(_) | FleetEngine::Url(_)) | None => Self::Not,
-        }
+        if fleet.and_then(FleetConfig::nats).is_some() { Self::ByLease } else { Self::Not }
     }
 }
 

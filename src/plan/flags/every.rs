@@ -25,6 +25,8 @@ use jiff::civil::{Date, DateTime, Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp};
 
+use super::super::instant::WEEKDAYS;
+
 pub(in crate::plan) use except::Exception;
 use except::Exceptions;
 pub use odd::{Odd, Oddity};
@@ -265,15 +267,6 @@ fn weekday(name: &str) -> Option<Weekday> {
     WEEKDAYS.iter().find(|(own, _)| *own == lower || lower == own[..3] || lower == own[..2]).map(|(_, day)| *day)
 }
 
-const WEEKDAYS: [(&str, Weekday); 7] = [
-    ("monday", Weekday::Monday),
-    ("tuesday", Weekday::Tuesday),
-    ("wednesday", Weekday::Wednesday),
-    ("thursday", Weekday::Thursday),
-    ("friday", Weekday::Friday),
-    ("saturday", Weekday::Saturday),
-    ("sunday", Weekday::Sunday),
-];
 /// Longest occurrence in days.
 const LONGEST_DAYS: i32 = 60;
 /// Occurrences that are compared to find out if a rule is always on.

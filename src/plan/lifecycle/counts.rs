@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::super::config::PerStatus;
+use super::super::units::millis;
 use super::clients::{ClientCounts, Clients};
 use super::window::{LONG_SPAN, Moment};
 use super::{Baseline, Counted, RouteState, Traffic, Usual};
@@ -347,10 +348,6 @@ fn tame(value: &mut Value) {
 
 fn bounded(count: u64) -> u64 {
     count.min(MOST_COUNT)
-}
-
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]

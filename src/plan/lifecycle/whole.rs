@@ -8,9 +8,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::config::{Guard, PerStatus};
+use super::super::units::millis;
 use super::baseline::{Baseline, Usual};
 use super::clients::Clients;
-use super::counts::{Counts, GuardCounts, Hangs, millis, steadied};
+use super::counts::{Counts, GuardCounts, Hangs, steadied};
 use super::guard::{Breach, Counted, Measured, is_suspect};
 use super::state::RouteState;
 use super::traffic::{Arrivals, Traffic, arrivals};

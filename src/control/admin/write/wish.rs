@@ -1,8 +1,11 @@
 //! Wishes: what a request asks for, with its words checked.
 
+use std::borrow::Cow;
+
 use http::header::{IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -97,8 +100,8 @@ enum Tags {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FlagBody {
-    #[serde(default)]
-    mode: ModeWord,
+    #[serde(default = "offline")]
+    mode: Mode,
     #[serde(rename = "for")]
     length: Option<String>,
     until: Option<String>,
@@ -113,8 +116,8 @@ struct WindowBody {
     length: Option<String>,
     every: Option<String>,
     announce: Option<String>,
-    #[serde(default)]
-    mode: ModeWord,
+    #[serde(default = "offline")]
+    mode: Mode,
     title: Option<String>,
     message: Option<String>,
     id: Option<String>,
@@ -145,23 +148,8 @@ enum StepName {
     Title(String),
 }
 
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum ModeWord {
-    #[default]
-    Offline,
-    ReadOnly,
-    Hold,
-}
-
-impl From<ModeWord> for Mode {
-    fn from(word: ModeWord) -> Self {
-        match word {
-            ModeWord::Offline => Self::Offline,
-            ModeWord::ReadOnly => Self::ReadOnly,
-            ModeWord::Hold => Self::Hold,
-        }
-    }
+fn offline() -> Mode {
+    Mode::Offline
 }
 
 impl Resource {
@@ -198,17 +186,12 @@ impl Resource {
 
 /// Decodes a part of a path; `None` if it is no text, or empty.
 fn decoded(part: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(part.len());
-    let mut rest = part.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digits = [rest.next()?, rest.next()?];
-        bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+    // The library passes over what is no escape.
+    let is_escape = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    if !part.split('%').skip(1).all(is_escape) {
+        return None;
     }
-    String::from_utf8(bytes).ok().filter(|text| !text.is_empty())
+    percent_decode_str(part).decode_utf8().ok().map(Cow::into_owned).filter(|text| !text.is_empty())
 }
 
 impl Options {
@@ -261,7 +244,7 @@ impl Wish {
             }
             Resource::Flag(route) => {
                 let FlagBody { mode, length, until, message } = parsed(body)?;
-                Self::Close { route, mode: mode.into(), end: end(length.as_deref(), until.as_deref())?, message }
+                Self::Close { route, mode, end: end(length.as_deref(), until.as_deref())?, message }
             }
             Resource::Windows(route) => Self::Plan(Box::new(planned(route, parsed(body)?, now)?)),
             Resource::Steps(route) => {
@@ -320,7 +303,7 @@ fn planned(route: String, body: WindowBody, now: Timestamp) -> Result<Planned, R
     let mut all = vec![route];
     all.extend(routes);
     let routes = crate::control::edit::text::deduplicated(&all);
-    Ok(Planned { routes, at, length: time, every, announce, mode: mode.into(), title, message, id })
+    Ok(Planned { routes, at, length: time, every, announce, mode, title, message, id })
 }
 
 fn changes(state: Option<String>, progress: Option<String>) -> Result<Vec<StepChange>, Refusal> {
