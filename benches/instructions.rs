@@ -1,7 +1,8 @@
 //! Counts the instructions of a request: `cargo test --all-features --bench instructions`.
 //!
 //! The counted program is the command, which this bench builds in the profile `count`. The bench itself is built like
-//! the tests, so that no dependency is compiled twice.
+//! the tests, so that no dependency is compiled twice. `-- --binary PATH --build plain` (or `optimized`) counts another
+//! program, as `deploy/build` does: one of the profile `dist`, without or with a profile of its load.
 //!
 //! Time is noisy; the number of instructions is not. The command runs under callgrind with one worker, in front of an
 //! upstream in this process. Clients send one request after the other. For each path, a run with additional requests is
@@ -33,12 +34,66 @@ fn main() -> ExitCode {
         println!("SKIPPED: the instructions of a request are not counted: valgrind is missing");
         return ExitCode::SUCCESS;
     }
-    match measure().and_then(|measured| report(&measured)) {
+    match Counted::read().and_then(|counted| measure(&counted).and_then(|measured| report(&counted, &measured))) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: the instructions of a request cannot be counted: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The program that is counted, and how it was built.
+#[derive(Debug)]
+struct Counted {
+    build: Build,
+    path: PathBuf,
+}
+
+impl Counted {
+    /// Reads the command line, and builds the program if none is named there. cargo adds `--bench`.
+    fn read() -> Result<Self> {
+        let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
+        let (mut build, mut path) = (Build::Count, None);
+        while let Some(word) = words.next() {
+            let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
+            match word.as_str() {
+                "--binary" => path = Some(PathBuf::from(value)),
+                "--build" => build = Build::named(&value)?,
+                _ => return Err(format!("unknown option {word}: there are --binary PATH and --build NAME").into()),
+            }
+        }
+        let path = path.map_or_else(compile, Ok)?;
+        Ok(Self { build, path })
+    }
+}
+
+/// A way of building the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Build {
+    /// The profile `count`, which is built soon.
+    Count,
+    /// The profile `dist`.
+    Plain,
+    /// The profile `dist`, optimized by a profile of a load.
+    Optimized,
+}
+
+impl Build {
+    const ALL: [Self; 3] = [Self::Count, Self::Plain, Self::Optimized];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Plain => "plain",
+            Self::Optimized => "optimized",
+        }
+    }
+
+    fn named(name: &str) -> Result<Self> {
+        let build = Self::ALL.into_iter().find(|build| build.name() == name);
+        build.ok_or_else(|| format!("unknown build {name:?}: there are count, plain and optimized").into())
     }
 }
 
@@ -68,27 +123,30 @@ impl Key {
     }
 }
 
-/// Figures that were measured or recorded.
+/// Instructions of one request, by the name of its path.
+type Instructions = BTreeMap<String, u64>;
+
+/// Figures that were recorded.
 #[derive(Debug, Deserialize, Serialize)]
-struct Figures {
+struct Recorded {
     /// `rustc --version`.
     rustc: String,
     /// The target's triple.
     target: String,
-    /// Instructions of one request, by the name of its path.
-    instructions: BTreeMap<String, u64>,
+    /// By the way of building.
+    instructions: BTreeMap<Build, Instructions>,
 }
 
 /// Runs one round, and if that differs from what is recorded, or is to be recorded, [`ROUNDS`].
-fn measure() -> Result<Figures> {
-    let (command, upstream) = (build()?, upstream()?);
+fn measure(counted: &Counted) -> Result<Instructions> {
+    let upstream = upstream()?;
     if !records() {
-        let once = rounds(1, &command, upstream)?;
-        if judge(&once)?.iter().all(|judgement| judgement.problem.is_none()) {
+        let once = rounds(1, &counted.path, upstream)?;
+        if judge(counted.build, &once)?.iter().all(|judgement| judgement.problem.is_none()) {
             return Ok(once);
         }
     }
-    rounds(ROUNDS, &command, upstream)
+    rounds(ROUNDS, &counted.path, upstream)
 }
 
 /// Returns true if the figures are to be recorded.
@@ -97,8 +155,7 @@ fn records() -> bool {
 }
 
 /// Runs some rounds side by side; the median counts.
-fn rounds(count: usize, command: &Path, upstream: SocketAddr) -> Result<Figures> {
-    let (rustc, target) = compiler()?;
+fn rounds(count: usize, command: &Path, upstream: SocketAddr) -> Result<Instructions> {
     let mut found: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     let rounds: Vec<Result<_>> = thread::scope(|scope| {
         let rounds: Vec<_> = (0..count).map(|_| scope.spawn(|| round(command, upstream))).collect();
@@ -111,12 +168,11 @@ fn rounds(count: usize, command: &Path, upstream: SocketAddr) -> Result<Figures>
         counts.sort_unstable();
         counts[count / 2]
     };
-    let instructions = found.into_iter().map(|(name, counts)| (name.to_owned(), median(counts))).collect();
-    Ok(Figures { rustc, target, instructions })
+    Ok(found.into_iter().map(|(name, counts)| (name.to_owned(), median(counts))).collect())
 }
 
-/// Builds the command that is counted, and returns its path.
-fn build() -> Result<PathBuf> {
+/// Builds the command in the profile `count`, and returns its path.
+fn compile() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let arguments =
         ["build", "--locked", "--quiet", "--profile", PROFILE, "--package", "backsoon", "--bin", "backsoon"];
@@ -150,20 +206,24 @@ fn compiler() -> Result<(String, String)> {
 }
 
 /// Records the figures if that is asked for, and tells how they compare with the recorded ones.
-fn report(measured: &Figures) -> Result<ExitCode> {
+fn report(counted: &Counted, measured: &Instructions) -> Result<ExitCode> {
+    let (rustc, target) = compiler()?;
     if records() {
-        fs::write(file(), text_of(measured))?;
+        let mut all = recorded()?;
+        (all.rustc, all.target) = (rustc.clone(), target.clone());
+        all.instructions.insert(counted.build, measured.clone());
+        fs::write(file(), text_of(&all))?;
         println!("recorded in {}", file().display());
     }
     let recorded = recorded()?;
-    let judgements = judge(measured)?;
+    let judgements = judge(counted.build, measured)?;
     for judgement in &judgements {
         println!("{}", judgement.line);
     }
-    if (&recorded.rustc, &recorded.target) != (&measured.rustc, &measured.target) {
+    if (&recorded.rustc, &recorded.target) != (&rustc, &target) {
         println!(
-            "SKIPPED: the instructions of a request are not judged: recorded with {} for {}, measured with {} for {}",
-            recorded.rustc, recorded.target, measured.rustc, measured.target
+            "SKIPPED: the instructions of a request are not judged: recorded with {} for {}, measured with {rustc} for {target}",
+            recorded.rustc, recorded.target
         );
         return Ok(ExitCode::SUCCESS);
     }
@@ -179,14 +239,15 @@ fn file() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.toml")
 }
 
-fn recorded() -> Result<Figures> {
+fn recorded() -> Result<Recorded> {
     Ok(toml::from_str(&fs::read_to_string(file())?)?)
 }
 
 /// Compares the figure of each path with the recorded one.
-fn judge(measured: &Figures) -> Result<Vec<Judgement>> {
+fn judge(build: Build, measured: &Instructions) -> Result<Vec<Judgement>> {
     let recorded = recorded()?;
-    Key::ALL.into_iter().map(|key| compare(key, &recorded, measured)).collect()
+    let was = recorded.instructions.get(&build).ok_or_else(|| format!("nothing is recorded for {:?}", build.name()))?;
+    Key::ALL.into_iter().map(|key| compare(key, was, measured)).collect()
 }
 
 /// A path's figure beside the recorded one.
@@ -195,10 +256,10 @@ struct Judgement {
     problem: Option<String>,
 }
 
-fn compare(key: Key, recorded: &Figures, measured: &Figures) -> Result<Judgement> {
+fn compare(key: Key, recorded: &Instructions, measured: &Instructions) -> Result<Judgement> {
     let name = key.name();
-    let now = *measured.instructions.get(name).ok_or("a path was not measured")?;
-    let was = *recorded.instructions.get(name).ok_or_else(|| format!("no figure for {name:?} is recorded"))?;
+    let now = *measured.get(name).ok_or("a path was not measured")?;
+    let was = *recorded.get(name).ok_or_else(|| format!("no figure for {name:?} is recorded"))?;
     let change = now as f64 / was as f64 - 1.0;
     let percent = change * 100.0;
     let line = format!("{name:7} {now:>8} instructions a request, recorded {was:>8} ({percent:+.1} %)");
@@ -219,15 +280,18 @@ fn compare(key: Key, recorded: &Figures, measured: &Figures) -> Result<Judgement
     Ok(Judgement { line, problem })
 }
 
-fn text_of(figures: &Figures) -> String {
+fn text_of(recorded: &Recorded) -> String {
     let mut text = format!(
-        "# Instructions of one request, by path (see instructions.rs). UPDATE=1 rewrites it.\n\
-         rustc = {:?}\ntarget = {:?}\n\n[instructions]\n",
-        figures.rustc, figures.target
+        "# Instructions of one request, by path and by build (see instructions.rs). UPDATE=1 rewrites those of one build.\n\
+         rustc = {:?}\ntarget = {:?}\n",
+        recorded.rustc, recorded.target
     );
-    for key in Key::ALL {
-        let count = figures.instructions.get(key.name()).copied().unwrap_or(0);
-        let _ = writeln!(text, "{} = {count}", key.name());
+    for (build, instructions) in &recorded.instructions {
+        let _ = writeln!(text, "\n[instructions.{}]", build.name());
+        for key in Key::ALL {
+            let count = instructions.get(key.name()).copied().unwrap_or(0);
+            let _ = writeln!(text, "{} = {count}", key.name());
+        }
     }
     text
 }
