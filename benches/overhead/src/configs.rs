@@ -31,31 +31,34 @@ impl Ports {
 pub(crate) const PAGE: &str = "/page";
 
 /// Table of the contenders' features. The first column names the feature.
-pub(crate) const FEATURES: [[&str; 4]; 11] = [
-    ["", "backsoon", "nginx", "haproxy"],
-    ["workers", "1", "1", "1 thread"],
-    ["keep-alive to clients and upstream", "yes", "yes", "yes"],
-    ["X-Forwarded-For, -Proto, -Host, Forwarded", "yes", "yes", "yes"],
-    ["request id to the upstream and on the response", "yes", "yes", "yes"],
+pub(crate) const FEATURES: [[&str; 7]; 11] = [
+    ["", "backsoon", "nginx", "haproxy", "caddy", "traefik", "envoy"],
+    ["workers", "1", "1", "1 thread", "GOMAXPROCS=1", "GOMAXPROCS=1", "1 thread that serves"],
+    ["keep-alive to clients and upstream", "yes", "yes", "yes", "yes", "yes", "yes"],
+    ["X-Forwarded-For, -Proto, -Host, Forwarded", "yes", "yes", "yes", "yes", "without Forwarded", "yes"],
+    ["request id to the upstream and on the response", "yes", "yes", "yes", "yes", "no", "yes"],
     [
         "client's forwarding fields replaced unless trusted",
         "yes",
         "partly (For is appended)",
         "partly (For is appended)",
+        "yes",
+        "yes",
+        "partly (For is appended)",
     ],
-    ["time-outs on both sides", "yes", "yes", "yes"],
-    ["metrics per route and upstream", "yes", "no", "counters per proxy"],
-    ["maintenance decision per request, with drain", "yes", "a location", "an ACL"],
-    ["path normalisation and smuggling checks", "yes", "own", "own"],
-    ["access log", "off", "off", "off"],
+    ["time-outs on both sides", "yes", "yes", "yes", "yes", "yes", "yes"],
+    ["metrics per route and upstream", "yes", "no", "counters per proxy", "no", "no", "counters"],
+    ["maintenance decision per request, with drain", "yes", "a location", "an ACL", "no", "no", "no"],
+    ["path normalisation and smuggling checks", "yes", "own", "own", "own", "own", "own"],
+    ["access log", "off", "off", "off", "off", "off", "off"],
 ];
 
 /// Returns backsoon's config: the defaults, so without an access log.
-pub(crate) fn backsoon(setup: &Setup<'_>, ports: Ports, workers: usize) -> String {
+pub(crate) fn backsoon(setup: &Setup<'_>, ports: Ports, (workers, flags): (usize, &Path)) -> String {
     let Setup { nursery, upstream, .. } = setup;
     let (cert, key) = (nursery.path("cert.pem"), nursery.path("key.pem"));
     format!(
-        r#"maintenance = "maintenance.toml"
+        r#"maintenance = "{flags}"
 workers = {workers}
 [[listen]]
 address = "127.0.0.1:{clear}"
@@ -70,6 +73,7 @@ upstream = "http://{upstream}"
 path = "{PAGE}"
 upstream = "http://{upstream}"
 "#,
+        flags = flags.display(),
         clear = ports.clear,
         tls = ports.tls,
         cert = cert.display(),

@@ -29,11 +29,29 @@ pub(crate) enum Kind {
     Nginx,
     /// haproxy.
     Haproxy,
+    /// caddy; only if it is named.
+    Caddy,
+    /// traefik; only if it is named.
+    Traefik,
+    /// envoy; only if it is named.
+    Envoy,
 }
 
 impl Kind {
     /// All, in the order of the tables.
-    pub(crate) const ALL: [Self; 5] = [Self::Direct, Self::Floor, Self::Backsoon, Self::Nginx, Self::Haproxy];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Direct,
+        Self::Floor,
+        Self::Backsoon,
+        Self::Nginx,
+        Self::Haproxy,
+        Self::Caddy,
+        Self::Traefik,
+        Self::Envoy,
+    ];
+
+    /// Those that take part only if they are named.
+    pub(crate) const PEERS: [Self; 3] = [Self::Caddy, Self::Traefik, Self::Envoy];
 
     /// Returns the name on the command line.
     pub(crate) fn name(self) -> &'static str {
@@ -43,12 +61,20 @@ impl Kind {
             Self::Backsoon => "backsoon",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
+            Self::Caddy => "caddy",
+            Self::Traefik => "traefik",
+            Self::Envoy => "envoy",
         }
     }
 
     /// Returns true if the contender speaks HTTP itself.
     pub(crate) fn is_proxy(self) -> bool {
         !matches!(self, Self::Direct | Self::Floor)
+    }
+
+    /// Returns true if the contender serves backsoon's page.
+    pub(crate) fn serves_pages(self) -> bool {
+        self.is_proxy() && !Self::PEERS.contains(&self)
     }
 }
 
@@ -70,6 +96,8 @@ pub(crate) struct Contender {
 pub(crate) struct Setup<'g> {
     /// Owner of the processes.
     pub(crate) nursery: &'g Nursery,
+    /// The program of backsoon.
+    pub(crate) backsoon: PathBuf,
     /// Folder of the configs.
     pub(crate) configs: PathBuf,
     /// Cores of the proxy and of everything else.
@@ -100,6 +128,7 @@ impl Setup<'_> {
             Kind::Backsoon => self.backsoon("backsoon", 1, self.cores),
             Kind::Nginx => self.nginx(),
             Kind::Haproxy => self.haproxy(),
+            Kind::Caddy | Kind::Traefik | Kind::Envoy => self.peer(kind),
         }
     }
 
@@ -111,12 +140,18 @@ impl Setup<'_> {
         let ports = Ports { h2c: 0, ..Ports::free()? };
         let ports = Ports { h2c: ports.clear, ..ports };
         let config = self.configs.join(format!("{name}.toml"));
-        fs::write(self.configs.join("maintenance.toml"), configs::flags())?;
-        fs::write(&config, configs::backsoon(self, ports, workers))?;
-        let mut command = cores.proxy_command(&machine::backsoon()?);
+        let flags = self.flag_file(name);
+        fs::write(&flags, configs::flags())?;
+        fs::write(&config, configs::backsoon(self, ports, (workers, &flags)))?;
+        let mut command = cores.proxy_command(&self.backsoon);
         let pid = self.nursery.start(name, command.arg("run").arg("--config").arg(config))?;
         self.listening(name, pid, ports.clear)?;
         Ok(Contender { kind: Kind::Backsoon, pid: Some(pid), process: pid, ports })
+    }
+
+    /// Returns the path of the flag file of a backsoon with this name.
+    pub(crate) fn flag_file(&self, name: &str) -> PathBuf {
+        self.configs.join(name).with_extension("flags.toml")
     }
 
     fn nginx(&self) -> io::Result<Contender> {
@@ -146,7 +181,11 @@ impl Setup<'_> {
         Ok(Contender { kind: Kind::Haproxy, pid: Some(pid), process: pid, ports })
     }
 
-    fn listening(&self, name: &str, pid: u32, port: u16) -> io::Result<()> {
+    /// Waits until a process listens.
+    ///
+    /// # Errors
+    /// If it ends, or takes too long.
+    pub(crate) fn listening(&self, name: &str, pid: u32, port: u16) -> io::Result<()> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let connected = wait_for(|| TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok());
         if connected.is_some() && Path::new(&format!("/proc/{pid}")).exists() {
@@ -177,7 +216,9 @@ pub(crate) fn free_port() -> io::Result<u16> {
 pub(crate) fn version(program: &Path, argument: &str) -> String {
     let Ok(output) = Command::new(program).arg(argument).output() else { return "unknown".into() };
     let text = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").trim().to_owned()
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("unknown");
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {

@@ -211,7 +211,7 @@ const THEIR_REQUESTS: u32 = 5000;
 /// Time in which one connection must be opened and used.
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(250);
-/// Polls without a change (of a hundredth) after which memory has settled: two and a half seconds. Connections are
-/// parked after one second.
-const QUIET_POLLS: u32 = 10;
+/// Polls without a change (of a hundredth) after which memory has settled: four seconds. backsoon parks connections after
+/// one second, and gives their memory back within three.
+const QUIET_POLLS: u32 = 16;
 const MOST_POLLS: u32 = 60;

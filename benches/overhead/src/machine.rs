@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 
-use crate::contenders::version;
+use crate::contenders::{Kind, version};
+use crate::peers;
 
 /// Circumstances on which the figures depend.
 #[derive(Clone, Debug, Serialize)]
@@ -31,17 +32,20 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Inspects the machine.
-    pub(crate) fn inspect(cores: &Cores) -> Self {
+    pub(crate) fn inspect(cores: &Cores, backsoon: &Path, peers: &[Kind]) -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let processor = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let programs = [("nginx", "-v"), ("haproxy", "-v"), ("wrk", "-v"), ("h2load", "--version"), ("strace", "-V")];
-        let backsoon = backsoon().map_or("missing".to_owned(), |program| version(&program, "--version"));
-        let mut versions = vec![("backsoon".to_owned(), backsoon)];
+        let mut versions = vec![("backsoon".to_owned(), version(backsoon, "--version"))];
         versions.extend(programs.iter().map(|(name, argument)| {
             let version = find(name).map_or("missing".to_owned(), |program| version(&program, argument));
             ((*name).to_owned(), version)
+        }));
+        versions.extend(peers.iter().map(|kind| {
+            let version = |program: PathBuf| version(&program, peers::version_argument(*kind));
+            (kind.name().to_owned(), peers::program(*kind).map_or("missing".to_owned(), version))
         }));
         Self {
             cores: cores.all,
@@ -114,24 +118,23 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// Builds backsoon as it is shipped, with no feature that only this tool needs.
+/// Returns the program to measure: the given one, or backsoon built as it is shipped, with no feature that only this tool
+/// needs.
 ///
 /// # Errors
-/// If it cannot be built.
-pub(crate) fn build_backsoon() -> io::Result<()> {
+/// If it cannot be built, or is missing.
+pub(crate) fn backsoon(given: Option<&Path>) -> io::Result<PathBuf> {
+    if let Some(given) = given {
+        // A program without a slash would be searched for in PATH.
+        return fs::canonicalize(given).map_err(|error| io::Error::other(format!("{}: {error}", given.display())));
+    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let arguments = ["build", "--release", "--locked", "--package", "backsoon", "--bin", "backsoon"];
     let built = Command::new(cargo).args(arguments).current_dir(root).stdin(Stdio::null()).status()?;
-    if built.success() { Ok(()) } else { Err(io::Error::other("backsoon cannot be built")) }
-}
-
-/// Returns the path of the built command, which cargo puts beside this program.
-///
-/// # Errors
-/// If the path of this program is unknown.
-pub(crate) fn backsoon() -> io::Result<PathBuf> {
-    Ok(std::env::current_exe()?.with_file_name("backsoon"))
+    // cargo puts it beside this program.
+    let program = std::env::current_exe()?.with_file_name("backsoon");
+    if built.success() { Ok(program) } else { Err(io::Error::other("backsoon cannot be built")) }
 }
 
 /// Installs missing tools with apt-get if there is one, and stops the services that the packages start.

@@ -14,6 +14,7 @@ mod workloads;
 
 mod configs;
 mod contenders;
+mod flips;
 mod idle;
 mod load;
 mod openloop;
@@ -25,6 +26,7 @@ mod upstream;
 
 mod machine;
 mod nursery;
+mod peers;
 mod proc;
 
 mod plot;
@@ -70,11 +72,15 @@ fn bench(options: &Options) -> io::Result<()> {
     if !options.no_install {
         machine::install_missing()?;
     }
-    machine::build_backsoon()?;
+    let backsoon = machine::backsoon(options.backsoon.as_deref())?;
     let limit = machine::raise_descriptor_limit();
     let cores = Cores::share(!options.no_pin);
     let nursery = Nursery::new()?;
     let _guard = Guard(nursery.clone());
+    let peers = options.peers();
+    if !options.no_install {
+        peers::install(&peers, &nursery)?;
+    }
     let configs = fresh_folder(&options.out)?;
     configs::write_certificate(&nursery)?;
     let upstream = match &options.url {
@@ -82,8 +88,8 @@ fn bench(options: &Options) -> io::Result<()> {
         None => start_upstream(&nursery)?,
     };
     let most_connections = u32::try_from(limit.saturating_sub(DESCRIPTORS_BESIDE) / 2).unwrap_or(u32::MAX);
-    let setup = Setup { nursery: &nursery, configs, cores: &cores, upstream, most_connections };
-    let mut results = Results::new(Machine::inspect(&cores));
+    let mut results = Results::new(Machine::inspect(&cores, &backsoon, &peers));
+    let setup = Setup { nursery: &nursery, backsoon, configs, cores: &cores, upstream, most_connections };
     let contenders = start_all(options, &setup, &mut results)?;
     let mut bench = Bench { options, setup: &setup, contenders, results };
     bench.run();
@@ -153,7 +159,7 @@ fn fetch_pages(setup: &Setup<'_>, backsoon: &Contender) -> io::Result<Vec<(Strin
 
 /// Makes sure that a proxy serves what backsoon serves, byte for byte.
 fn same_pages(setup: &Setup<'_>, contender: Contender) -> io::Result<Contender> {
-    if !contender.kind.is_proxy() {
+    if !contender.kind.serves_pages() {
         return Ok(contender);
     }
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, contender.ports.clear));

