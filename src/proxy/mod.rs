@@ -16,6 +16,7 @@ mod queue;
 mod relief;
 mod request;
 mod throttle;
+mod trim;
 mod upstream;
 mod worker;
 

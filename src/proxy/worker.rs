@@ -24,6 +24,7 @@ use crate::telemetry::{Meters, WorkerCell};
 use super::connection::ClientConnection;
 use super::cuts::Cuts;
 use super::throttle::FailedAuthThrottle;
+use super::trim::Trim;
 
 /// State shared by all tasks of one worker.
 pub(crate) struct Worker {
@@ -59,6 +60,8 @@ pub(crate) struct Worker {
     ids: RefCell<RequestIds>,
     /// The clients that have recently shown wrong credentials.
     pub(crate) throttle: FailedAuthThrottle,
+    /// Gives back the memory of connections that ended or were parked.
+    pub(crate) trim: Trim,
 }
 
 /// Numbers of connections that a worker may have open.
@@ -102,6 +105,7 @@ impl Worker {
             next_connection: Cell::new(0),
             ids: RefCell::new(RequestIds::new()),
             throttle: FailedAuthThrottle::default(),
+            trim: Trim::default(),
         }
     }
 
@@ -161,6 +165,7 @@ impl Worker {
         }
         self.admitted.set(self.admitted.get() + 1);
         self.cell().connections.rise();
+        self.trim.moved();
         Admitted(Rc::clone(self))
     }
 
@@ -252,7 +257,8 @@ impl Worker {
                 rests &= pool.sweep(&generation.snapshot.limits);
             }
             drop(generation);
-            if rests {
+            self.trim.look().await;
+            if rests && self.trim.rests() {
                 // Both only end the rest. A publication lets go of the generation before it.
                 tokio::select! {
                     () = self.woken.notified() => {}
@@ -320,6 +326,7 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         self.0.admitted.set(self.0.admitted.get().saturating_sub(1));
         self.0.cell().connections.fall();
+        self.0.trim.moved();
         self.0.connection_ended.notify_waiters();
     }
 }

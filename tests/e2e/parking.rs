@@ -59,6 +59,30 @@ fn a_parked_connection_serves_again_and_sees_what_was_flagged_meanwhile() {
     assert_eq!(parked(&backsoon), 0.0);
 }
 
+/// Nothing else happens meanwhile that would have the allocator give memory back.
+#[test]
+fn the_memory_of_parked_connections_goes_back_to_the_system() {
+    const CLIENTS: usize = 400;
+    let upstream = Upstream::ok();
+    let backsoon = alone(&upstream.url(), "");
+    let ask = || {
+        let mut client = Client::connect(backsoon.address());
+        client.send(GET);
+        assert_eq!(client.response().status, 200);
+        client
+    };
+    drop((ask(), ask()));
+    settled(&backsoon);
+    let before = backsoon.resident();
+    let clients: Vec<_> = (0..CLIENTS).map(|_| ask()).collect();
+    let each = || backsoon.resident_now().saturating_sub(before) as f64 / CLIENTS as f64;
+    let busy = each();
+    wait("them to be parked", || parked(&backsoon) == CLIENTS as f64);
+    wait("their memory to go back", || each() < 6.0);
+    println!("a connection takes {busy:.1} KiB, and {:.1} KiB while it is parked", each());
+    drop(clients);
+}
+
 #[test]
 fn a_unix_socket_is_parked_as_well() {
     let upstream = Upstream::ok();

@@ -200,6 +200,7 @@ struct Parked<'w>(&'w Worker);
 impl<'w> Parked<'w> {
     fn new(worker: &'w Worker) -> Self {
         worker.cell().parked.rise();
+        worker.trim.moved();
         Self(worker)
     }
 }
@@ -207,6 +208,7 @@ impl<'w> Parked<'w> {
 impl Drop for Parked<'_> {
     fn drop(&mut self) {
         self.0.cell().parked.fall();
+        self.0.trim.moved();
     }
 }
 
