@@ -50,7 +50,7 @@ impl Kind {
         Self::Envoy,
     ];
 
-    /// Those that take part only if they are named.
+    /// Peers, which take part only if they are named.
     pub(crate) const PEERS: [Self; 3] = [Self::Caddy, Self::Traefik, Self::Envoy];
 
     /// Returns the name on the command line.

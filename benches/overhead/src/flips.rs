@@ -6,30 +6,61 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::results::Flip;
+use crate::workloads::Bench;
 use crate::{configs, wire};
 
 /// Flag file that is to be switched, and a client that sees what follows.
-#[derive(Debug)]
-pub(crate) struct Flips<'f> {
-    /// The flag file.
-    pub(crate) file: &'f Path,
-    /// Port of the proxy.
-    pub(crate) port: u16,
-    /// Path of the requests.
-    pub(crate) path: &'f str,
-    /// Host of the requests.
-    pub(crate) host: &'f str,
+struct Flips<'f> {
+    file: &'f Path,
+    port: u16,
+    path: &'f str,
+    host: &'f str,
 }
 
 /// Times until the first answer: of switching off, and of switching on again.
-pub(crate) type Times = (Vec<Duration>, Vec<Duration>);
+type Times = (Vec<Duration>, Vec<Duration>);
+
+impl Bench<'_> {
+    /// Measures the time from an edit to the answer that follows. All cores are used: another thread than the worker's
+    /// follows an edit.
+    pub(crate) fn flips(&mut self) {
+        let name = "backsoon-flips";
+        let measured = self.setup.backsoon(name, 1, &self.setup.cores.unpinned()).and_then(|fresh| {
+            let (path, file) = (self.path(), self.setup.flag_file(name));
+            let flips = Flips { file: &file, port: fresh.ports.clear, path: &path, host: &self.setup.upstream };
+            let times = flips.run(self.options.flips as usize);
+            self.setup.nursery.end(fresh.process);
+            times
+        });
+        match measured {
+            Ok((off, on)) => {
+                for flip in [flip("the first 503", off), flip("the first answer of the upstream again", on)] {
+                    let Flip { answer, median, p99, max, .. } = &flip;
+                    eprintln!("flips        {answer}: median {median:.2} ms, p99 {p99:.2} ms, most {max:.2} ms");
+                    self.results.flips.push(flip);
+                }
+            }
+            Err(error) => self.results.invalidate(&format!("flips: {error}")),
+        }
+    }
+}
+
+/// Computes the figures of some edits.
+fn flip(answer: &'static str, mut times: Vec<Duration>) -> Flip {
+    times.sort_unstable();
+    let count = times.len();
+    let at = |percent: usize| times.get((count.saturating_sub(1)) * percent / 100);
+    let at = |percent: usize| at(percent).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3);
+    Flip { answer, count, median: at(50), p99: at(99), max: at(100) }
+}
 
 impl Flips<'_> {
     /// Switches a route off and on again, this many times. Asks without pause on one connection meanwhile.
     ///
     /// # Errors
     /// If a file cannot be written, or nothing follows.
-    pub(crate) fn run(&self, times: usize) -> io::Result<Times> {
+    fn run(&self, times: usize) -> io::Result<Times> {
         let mut client = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)))?;
         client.set_nodelay(true)?;
         client.set_read_timeout(Some(PATIENCE))?;

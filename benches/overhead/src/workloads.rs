@@ -9,13 +9,12 @@ use rustix::process::Signal;
 
 use crate::configs::PAGE;
 use crate::contenders::{Contender, Kind, Setup};
-use crate::flips::Flips;
 use crate::idle::{IdleClients, PerConnection, Protocol};
 use crate::load::{Load, Tool};
 use crate::openloop::{self, Latencies};
 use crate::options::Options;
 use crate::proc::Cpu;
-use crate::results::{Flip, Idle, Latency, Results, Run, Syscalls};
+use crate::results::{Idle, Latency, Results, Run, Syscalls};
 use crate::{machine, upstream, wire};
 
 /// A workload.
@@ -100,7 +99,7 @@ impl Bench<'_> {
     }
 
     /// Returns the path of the small response, or of the user's upstream.
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         self.options.url.as_ref().map_or_else(|| upstream::SMALL.to_owned(), |url| url.path.clone())
     }
 
@@ -422,40 +421,9 @@ impl Bench<'_> {
         }
         started.iter().for_each(|contender| self.setup.nursery.end(contender.process));
     }
-
-    /// Measures on all cores: an edit is followed by another thread than the worker's.
-    fn flips(&mut self) {
-        let name = "backsoon-flips";
-        let measured = self.setup.backsoon(name, 1, &self.setup.cores.unpinned()).and_then(|fresh| {
-            let (path, file) = (self.path(), self.setup.flag_file(name));
-            let flips = Flips { file: &file, port: fresh.ports.clear, path: &path, host: &self.setup.upstream };
-            let times = flips.run(self.options.flips as usize);
-            self.setup.nursery.end(fresh.process);
-            times
-        });
-        match measured {
-            Ok((off, on)) => {
-                for flip in [flip("the first 503", off), flip("the first answer of the upstream again", on)] {
-                    let Flip { answer, median, p99, max, .. } = &flip;
-                    eprintln!("flips        {answer}: median {median:.2} ms, p99 {p99:.2} ms, most {max:.2} ms");
-                    self.results.flips.push(flip);
-                }
-            }
-            Err(error) => self.results.invalidate(&format!("flips: {error}")),
-        }
-    }
 }
 
 type Counted = (f64, Vec<(String, f64)>);
-
-/// Computes the figures of some edits.
-fn flip(answer: &'static str, mut times: Vec<Duration>) -> Flip {
-    times.sort_unstable();
-    let count = times.len();
-    let at = |percent: usize| times.get((count.saturating_sub(1)) * percent / 100);
-    let at = |percent: usize| at(percent).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3);
-    Flip { answer, count, median: at(50), p99: at(99), max: at(100) }
-}
 
 /// Reads strace's table: `% time  seconds  usecs/call  calls  [errors]  syscall`.
 fn per_request(table: &str, requests: u64) -> Counted {
