@@ -35,37 +35,42 @@ pub fn choose<'a, T: Copy, const N: usize>(
     fields: impl Iterator<Item = &'a [u8]>,
     offers: &[(T, &str); N],
 ) -> Option<T> {
-    let mut best = [Match::default(); N];
-    for (range, weight) in items(fields).filter_map(weighted) {
-        let kind = range.strip_suffix(b"*");
-        for (matched, (_, offer)) in best.iter_mut().zip(offers) {
+    let mut matches = [Match::default(); N];
+    for (range, weight) in ranges(fields) {
+        match range.strip_suffix(b"*") {
             // Lengths are compared first, because most ranges are none of the offers.
-            let specificity = match kind {
-                None if range.len() == offer.len() && range.eq_ignore_ascii_case(offer.as_bytes()) => NAMED,
-                None => continue,
-                Some(b"*/") => ANYTHING,
-                Some(kind) if kind.ends_with(b"/") && starts_with(offer.as_bytes(), kind) => KIND,
-                Some(_) => continue,
-            };
-            matched.update(specificity, weight);
+            None => {
+                let is_named = |offer: &str| range.len() == offer.len() && range.eq_ignore_ascii_case(offer.as_bytes());
+                if let Some(index) = offers.iter().position(|(_, offer)| is_named(offer)) {
+                    matches[index].update(NAMED, weight);
+                }
+            }
+            Some(b"*/") => matches.iter_mut().for_each(|matched| matched.update(ANYTHING, weight)),
+            Some(kind) if kind.ends_with(b"/") => {
+                let of_kind = |index: &usize| starts_with(offers[*index].1.as_bytes(), kind);
+                (0..N).filter(of_kind).for_each(|index| matches[index].update(KIND, weight));
+            }
+            Some(_) => {}
         }
     }
-    let (index, matched) = best
-        .iter()
-        .enumerate()
-        .max_by_key(|(index, matched)| (matched.weight, matched.specificity, usize::MAX - index))?;
-    (matched.weight > 0 && matched.specificity > ANYTHING).then_some(offers[index].0)
+    let mut best = (Match::default(), None);
+    for (matched, (offer, _)) in matches.into_iter().zip(offers) {
+        if (matched.weight, matched.specificity) > (best.0.weight, best.0.specificity) {
+            best = (matched, Some(*offer));
+        }
+    }
+    best.1.filter(|_| best.0.weight > 0 && best.0.specificity > ANYTHING)
 }
 
 /// Returns the first type that is named and wanted.
 pub fn first<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
-    items(fields).filter_map(weighted).find(|(_, weight)| *weight > 0).map(|(range, _)| range)
+    ranges(fields).find(|(_, weight)| *weight > 0).map(|(range, _)| range)
 }
 
 /// Returns the structured syntax suffix (RFC 6839) of the first named type that has one: `json` of
 /// `application/vnd.api+json`.
 pub fn suffix<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
-    let matched = items(fields).filter_map(weighted).filter(|(_, weight)| *weight > 0);
+    let matched = ranges(fields).filter(|(_, weight)| *weight > 0);
     let suffix = |range: &'a [u8]| range.iter().rposition(|&byte| byte == b'+').map(|plus| &range[plus + 1..]);
     matched.filter_map(|(range, _)| suffix(range)).next()
 }
@@ -75,10 +80,17 @@ pub fn suffix<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
 /// The ranges are tried in the order of their weights, each as [`nearest`] says. Returns `None` if no range matches, or
 /// if a `*` comes first.
 pub fn language<'a>(fields: impl Iterator<Item = &'a [u8]>, offers: &[impl AsRef<str>]) -> Option<usize> {
-    let mut ranges: Vec<(&[u8], u16)> = items(fields).filter_map(weighted).filter(|(_, weight)| *weight > 0).collect();
-    ranges.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
-    let ranges = ranges.into_iter().map(|(range, _)| range).take_while(|range| *range != b"*");
-    ranges.filter_map(|range| nearest(range, offers.iter().map(AsRef::as_ref))).next()
+    // Nearly every client writes its ranges in the order of their weights: then only the first ones are compared.
+    let (mut greatest, mut best) = (0, None);
+    for (range, weight) in ranges(fields) {
+        if weight > greatest {
+            let found = nearest(range, offers.iter().map(AsRef::as_ref)).filter(|_| range != b"*");
+            if found.is_some() || range == b"*" {
+                (greatest, best) = (weight, found);
+            }
+        }
+    }
+    best
 }
 
 /// Returns the index of the offer that is nearest to a language tag: the same tag, else the tag without its last subtags
@@ -123,7 +135,7 @@ fn script(tag: &[u8]) -> Option<&[u8]> {
 /// client that names nothing, or refuses everything, gets the bytes unchanged.
 pub fn coding<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Coding {
     let (mut brotli, mut gzip, mut identity, mut others) = (None, None, None, None);
-    for (name, weight) in items(fields).filter_map(weighted) {
+    for (name, weight) in ranges(fields) {
         let named = |word: &[u8]| name.eq_ignore_ascii_case(word);
         let slot = match () {
             () if named(b"br") => &mut brotli,
@@ -146,17 +158,57 @@ pub fn coding<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Coding {
     }
 }
 
-/// Returns the items of a field's lists, up to a limit.
-fn items<'a>(fields: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
-    fields.flat_map(|field| field.split(|&byte| byte == b',')).take(MOST_RANGES)
+/// Returns the ranges of a field's lists, each with its weight in thousandths.
+fn ranges<'a>(fields: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = (&'a [u8], u16)> {
+    Items { fields, rest: None, left: MOST_RANGES }.filter_map(weighted)
+}
+
+/// Items of a field's lists, up to a limit.
+struct Items<'a, F> {
+    fields: F,
+    /// Rest of the list that is being read.
+    rest: Option<&'a [u8]>,
+    left: usize,
+}
+
+impl<'a, F: Iterator<Item = &'a [u8]>> Iterator for Items<'a, F> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.left = self.left.checked_sub(1)?;
+        let list = match self.rest.take() {
+            Some(rest) => rest,
+            None => self.fields.next()?,
+        };
+        let Some(comma) = position(b',', list) else { return Some(list) };
+        self.rest = Some(&list[comma + 1..]);
+        Some(&list[..comma])
+    }
+}
+
+/// Returns the index of a byte. Items are so short that a search by vectors would take longer.
+fn position(byte: u8, text: &[u8]) -> Option<usize> {
+    text.iter().position(|&own| own == byte)
 }
 
 /// Reads an item and its weight in thousandths.
 fn weighted(item: &[u8]) -> Option<(&[u8], u16)> {
-    let mut parts = item.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
-    let name = parts.next().filter(|name| !name.is_empty())?;
+    let (name, parameters) = match position(b';', item) {
+        None => (item, None),
+        Some(end) => (&item[..end], Some(&item[end + 1..])),
+    };
+    let name = name.trim_ascii();
+    if name.is_empty() {
+        return None;
+    }
+    Some((name, parameters.map_or(Some(1000), weight)?))
+}
+
+/// Reads the weight among a range's parameters.
+fn weight(parameters: &[u8]) -> Option<u16> {
+    let mut parts = parameters.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
     let weight = parts.find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q=")));
-    Some((name, weight.map_or(Some(1000), thousandths)?))
+    weight.map_or(Some(1000), thousandths)
 }
 
 /// Best range for an offer.
@@ -187,9 +239,11 @@ fn thousandths(text: &[u8]) -> Option<u16> {
         [whole, b'.', fraction @ ..] if fraction.len() <= 3 => (whole, fraction),
         _ => return None,
     };
-    let digit = |byte: u8| char::from(byte).to_digit(10).and_then(|digit| u16::try_from(digit).ok());
-    let mut value = digit(*whole)? * 1000;
-    for (&byte, place) in fraction.iter().zip([100, 10, 1]) {
+    let digit = |byte: u8| byte.is_ascii_digit().then(|| u16::from(byte - b'0'));
+    let mut place = 1000;
+    let mut value = digit(*whole)? * place;
+    for &byte in fraction {
+        place /= 10;
         value += digit(byte)? * place;
     }
     (value <= 1000).then_some(value)
@@ -245,6 +299,11 @@ mod tests {
             ("PT-pt, en", Some("pt-BR")),
             ("xx, ar-EG;q=0.1", Some("ar")),
             ("*, de", None),
+            ("xx, *;q=0.9, de;q=0.8", None),
+            ("de;q=0.8, *;q=0.9", None),
+            ("*;q=0.5, de;q=0.4, en;q=0.9", Some("en")),
+            ("de;q=0.5, en;q=0.5", Some("de")),
+            ("de;q=0.5, xx, en;q=0.6", Some("en")),
             ("de;q=0", None),
             ("", None),
             (";;,,q=1,-,--", None),

@@ -2,12 +2,12 @@
 
 mod sign;
 
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::accept;
-use sign::BodyKind;
 pub(crate) use sign::Sign;
+use sign::{BodyKind, Head, Telling};
 
 /// Form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -102,50 +102,53 @@ impl Dialect {
     /// the answer. Any other one gets text: it is a command line. A client that accepts none of the dialects gets text,
     /// too, because a 503 in the wrong form is better than a 406 without a page.
     pub(crate) fn choose(method: &Method, query: Option<&str>, headers: &HeaderMap) -> (Self, Sign) {
-        if let Some(called) = Self::of_call(method, query, headers) {
+        let head = Head::new(headers);
+        if let Some(called) = Self::called(method, query, head) {
             return (called, Sign::Call);
         }
         if sign::is_preflight(method, headers) {
             return (Self::Preflight, Sign::Preflight);
         }
-        if sign::is_upgrade(headers) {
+        if sign::is_upgrade(head) {
             return (Self::Short, Sign::Upgrade);
         }
-        if sign::is_fetched_by_a_document(headers) {
+        if sign::is_fetched_by_a_document(head) {
             return (Self::Short, Sign::Part);
         }
-        let body = BodyKind::of(headers);
+        let body = BodyKind::of(head);
         match body {
             Some(BodyKind::Soap) => return (Self::Soap, Sign::Soap),
             Some(BodyKind::Soap12) => return (Self::Soap12, Sign::Soap),
             Some(BodyKind::Json | BodyKind::Xml) | None => {}
         }
-        if sign::is_of_git(query, headers) {
+        if sign::is_of_git(query, head) {
             return (Self::Short, Sign::Git);
         }
         match Self::named(|| headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes)) {
             // An `EventSource` uses no other method. To another client, 200 would mean success.
             Some((Self::Events, sign)) if !matches!(*method, Method::GET | Method::HEAD) => (Self::Problem, sign),
             Some(named) => named,
-            None => Self::unnamed(body, headers),
+            None => Self::unnamed(body, head),
         }
     }
 
     /// Chooses a dialect for a client that would read anything.
-    fn unnamed(body: Option<BodyKind>, headers: &HeaderMap) -> (Self, Sign) {
+    fn unnamed(body: Option<BodyKind>, head: Head<'_>) -> (Self, Sign) {
         match body {
             Some(BodyKind::Json) => (Self::Json, Sign::Body),
             Some(BodyKind::Xml) => (Self::Xml, Sign::Body),
-            Some(BodyKind::Soap | BodyKind::Soap12) | None if sign::is_of_a_script(headers) => {
-                (Self::Json, Sign::Script)
-            }
+            Some(BodyKind::Soap | BodyKind::Soap12) | None if sign::is_of_a_script(head) => (Self::Json, Sign::Script),
             Some(BodyKind::Soap | BodyKind::Soap12) | None => (Self::Text, Sign::Nothing),
         }
     }
 
     /// Returns the dialect of a remote call, by the type of its message.
     pub fn of_call(method: &Method, query: Option<&str>, headers: &HeaderMap) -> Option<Self> {
-        let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        Self::called(method, query, Head::new(headers))
+    }
+
+    fn called(method: &Method, query: Option<&str>, head: Head<'_>) -> Option<Self> {
+        let content_type = head.get(Telling::ContentType).map(HeaderValue::as_bytes).unwrap_or_default();
         if let Some(rest) = strip(content_type, b"application/grpc") {
             return match (strip(rest, b"-web-text"), strip(rest, b"-web")) {
                 (Some(rest), _) => ends_type(rest).then_some(Self::GrpcWebText),
@@ -159,7 +162,7 @@ impl Dialect {
         }
         // A unary call of Connect says so in a field, or in the query of a GET
         // (<https://connectrpc.com/docs/protocol>).
-        let unary = headers.contains_key(CONNECT_PROTOCOL_VERSION)
+        let unary = head.has(Telling::ConnectVersion)
             || *method == Method::GET && query.is_some_and(|query| query.split('&').any(|pair| pair == "connect=v1"));
         unary.then_some(Self::Connect)
     }
@@ -222,11 +225,11 @@ const OFFERS: [(Dialect, &str); 11] = [
     (Dialect::Events, "text/event-stream"),
 ];
 
-const CONNECT_PROTOCOL_VERSION: HeaderName = HeaderName::from_static("connect-protocol-version");
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use http::HeaderName;
 
     use super::*;
 

@@ -3,6 +3,87 @@
 use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ORIGIN, UPGRADE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+/// Field that may tell a dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Telling {
+    Accept,
+    ConnectVersion,
+    ContentType,
+    FetchDest,
+    FetchMode,
+    RequestedWith,
+    ServiceWorker,
+    SoapAction,
+    Upgrade,
+    UserAgent,
+}
+
+impl Telling {
+    fn of(name: &HeaderName) -> Option<Self> {
+        Some(match name.as_str() {
+            "accept" => Self::Accept,
+            "connect-protocol-version" => Self::ConnectVersion,
+            "content-type" => Self::ContentType,
+            "sec-fetch-dest" => Self::FetchDest,
+            "sec-fetch-mode" => Self::FetchMode,
+            // Of jQuery and other libraries for scripts.
+            "x-requested-with" => Self::RequestedWith,
+            // Of a browser that fetches a service worker's script
+            // (<https://w3c.github.io/ServiceWorker/#service-worker-script-request>).
+            "service-worker" => Self::ServiceWorker,
+            "soapaction" => Self::SoapAction,
+            "upgrade" => Self::Upgrade,
+            "user-agent" => Self::UserAgent,
+            _ => return None,
+        })
+    }
+
+    fn name(self) -> HeaderName {
+        match self {
+            Self::Accept => ACCEPT,
+            Self::ConnectVersion => HeaderName::from_static("connect-protocol-version"),
+            Self::ContentType => CONTENT_TYPE,
+            Self::FetchDest => HeaderName::from_static("sec-fetch-dest"),
+            Self::FetchMode => HeaderName::from_static("sec-fetch-mode"),
+            Self::RequestedWith => HeaderName::from_static("x-requested-with"),
+            Self::ServiceWorker => HeaderName::from_static("service-worker"),
+            Self::SoapAction => HeaderName::from_static("soapaction"),
+            Self::Upgrade => UPGRADE,
+            Self::UserAgent => USER_AGENT,
+        }
+    }
+
+    const fn bit(self) -> u16 {
+        1 << self as u8
+    }
+}
+
+/// Fields of a request, of which those that may tell a dialect are known. They are found in one pass: to look up each would
+/// take longer, because most heads have few of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head<'h> {
+    headers: &'h HeaderMap,
+    present: u16,
+}
+
+impl<'h> Head<'h> {
+    pub(super) fn new(headers: &'h HeaderMap) -> Self {
+        let present = headers.keys().filter_map(Telling::of).fold(0, |present, field| present | field.bit());
+        Self { headers, present }
+    }
+
+    /// Returns true if the head has this field.
+    pub(super) fn has(self, field: Telling) -> bool {
+        self.present & field.bit() != 0
+    }
+
+    /// Returns the value on the first line of a field.
+    pub(super) fn get(self, field: Telling) -> Option<&'h HeaderValue> {
+        if self.has(field) { self.headers.get(field.name()) } else { None }
+    }
+}
+
 /// Part of a request's head that decided its dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sign {
@@ -78,8 +159,8 @@ pub(super) enum BodyKind {
 
 impl BodyKind {
     /// Returns the kind of a request's body, by its type.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        let content_type = headers.get(CONTENT_TYPE)?.as_bytes();
+    pub(super) fn of(head: Head<'_>) -> Option<Self> {
+        let content_type = head.get(Telling::ContentType)?.as_bytes();
         let essence = content_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
         let slash = essence.iter().position(|&byte| byte == b'/')?;
         let (kind, subtype) = (&essence[..slash], &essence[slash + 1..]);
@@ -90,7 +171,7 @@ impl BodyKind {
             return Some(Self::Json);
         }
         // The field tells SOAP 1.1 from all else that is sent as XML (SOAP 1.1 section 6.1.1).
-        let is_soap = kind.eq_ignore_ascii_case(b"text") && headers.contains_key(SOAP_ACTION);
+        let is_soap = kind.eq_ignore_ascii_case(b"text") && head.has(Telling::SoapAction);
         let xml = if is_soap { Self::Soap } else { Self::Xml };
         has_word(subtype, b"xml").then_some(xml)
     }
@@ -109,34 +190,37 @@ pub(super) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
 
 /// Returns true if another protocol is asked for. `h2c` does not count: Java's client and `curl --http2` offer it with
 /// every request in clear text, and read the answer as any other.
-pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
-    let fields = headers.get_all(UPGRADE).into_iter().map(HeaderValue::as_bytes);
+pub(super) fn is_upgrade(head: Head<'_>) -> bool {
+    if !head.has(Telling::Upgrade) {
+        return false;
+    }
+    let fields = head.headers.get_all(UPGRADE).into_iter().map(HeaderValue::as_bytes);
     let mut protocols = fields.flat_map(|field| field.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
     protocols.any(|protocol| !protocol.is_empty() && !protocol.eq_ignore_ascii_case(b"h2c"))
 }
 
 /// Returns true if a document or a worker fetches a part of itself, such as a script, which no person reads.
-pub(super) fn is_fetched_by_a_document(headers: &HeaderMap) -> bool {
-    let destination = headers.get(SEC_FETCH_DEST).map(HeaderValue::as_bytes);
-    destination.is_some_and(|destination| PARTS.contains(&destination)) || headers.contains_key(SERVICE_WORKER)
+pub(super) fn is_fetched_by_a_document(head: Head<'_>) -> bool {
+    let destination = head.get(Telling::FetchDest).map(HeaderValue::as_bytes);
+    destination.is_some_and(|destination| PARTS.contains(&destination)) || head.has(Telling::ServiceWorker)
 }
 
 /// Returns true if a script reads the answer: by `fetch` or `XMLHttpRequest`, which say so, or by a library that does.
 /// The `fetch` of Node says its mode alone.
-pub(super) fn is_of_a_script(headers: &HeaderMap) -> bool {
-    headers.get(SEC_FETCH_DEST).is_some_and(|destination| destination == "empty")
-        || headers.get(SEC_FETCH_MODE).is_some_and(|mode| mode == "cors")
-        || headers.contains_key(X_REQUESTED_WITH)
+pub(super) fn is_of_a_script(head: Head<'_>) -> bool {
+    head.get(Telling::FetchDest).is_some_and(|destination| destination == "empty")
+        || head.get(Telling::FetchMode).is_some_and(|mode| mode == "cors")
+        || head.has(Telling::RequestedWith)
 }
 
 /// Returns true for git, which writes a text before each of its lines (<https://git-scm.com/docs/http-protocol>).
-pub(super) fn is_of_git(query: Option<&str>, headers: &HeaderMap) -> bool {
+pub(super) fn is_of_git(query: Option<&str>, head: Head<'_>) -> bool {
     let begins =
-        |name: HeaderName, start: &[u8]| headers.get(name).is_some_and(|value| value.as_bytes().starts_with(start));
+        |field: Telling, start: &[u8]| head.get(field).is_some_and(|value| value.as_bytes().starts_with(start));
     query.is_some_and(|query| query.split('&').any(|pair| pair.starts_with("service=git-")))
-        || begins(USER_AGENT, b"git/")
-        || begins(CONTENT_TYPE, GIT)
-        || begins(ACCEPT, GIT)
+        || begins(Telling::UserAgent, b"git/")
+        || begins(Telling::ContentType, GIT)
+        || begins(Telling::Accept, GIT)
 }
 
 /// Returns true for a type that a document shows or plays, and whose answer nobody reads.
@@ -170,12 +254,3 @@ const ASSETS: [&[u8]; 4] = [b"image/", b"font/", b"audio/", b"video/"];
 
 /// Beginning of git's own media types.
 const GIT: &[u8] = b"application/x-git-";
-
-const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
-const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
-/// Field of a browser that fetches a service worker's script
-/// (<https://w3c.github.io/ServiceWorker/#service-worker-script-request>).
-const SERVICE_WORKER: HeaderName = HeaderName::from_static("service-worker");
-/// Field of jQuery and other libraries for scripts.
-const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
-const SOAP_ACTION: HeaderName = HeaderName::from_static("soapaction");
