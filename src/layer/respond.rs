@@ -7,7 +7,9 @@ use http::header::{
 };
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
-use crate::plan::answer::{AnswerContext, MAINTENANCE_FIELD, add_fields, add_reload, timed, with_retry_after};
+use crate::plan::answer::{
+    AnswerContext, MAINTENANCE_FIELD, X_REQUEST_ID, add_fields, add_reload, timed, with_retry_after,
+};
 use crate::plan::page::Rendered;
 use crate::plan::snapshot::{Closure, Route};
 
@@ -20,7 +22,7 @@ pub(super) fn page<B>(live: &Live, route: &Route, closure: &Closure, request: &R
     let (chosen, _) = renderer.choose_for(&route.config, method, request.uri().query(), headers);
     let variant = timed(chosen);
     let rendered = closure.rendered(variant);
-    let mut response = answer(rendered.rendered(), request);
+    let mut response = answer(rendered.prepared(), request);
     *response.status_mut() = rendered.status;
     let (elapsed, cors) = (live.published.elapsed(), renderer.config.cors.as_ref());
     let answer = AnswerContext { headers, elapsed, variant, cors };
@@ -117,7 +119,6 @@ fn request_id<B>(request: &Request<B>) -> HeaderValue {
     given.cloned().unwrap_or_else(|| made().unwrap_or(HeaderValue::from_static("-")))
 }
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken from a request.
 const LONGEST_ID: usize = 128;
 const ANY: HeaderValue = HeaderValue::from_static("*");

@@ -14,6 +14,7 @@ use super::accept::Coding;
 use super::config::{Origins, RouteConfig};
 use super::dialect::Dialect;
 use super::page::{LONGEST_RETRY, RETRY_WITHOUT_END, Variant, pushback};
+pub(crate) use super::page::{PROXY_STATUS, SHOULD_RETRY, TRUE, X_REQUEST_ID};
 use super::path::normalize;
 use super::snapshot::{Closure, Snapshot};
 use super::verdict::{exception, normal_host};
@@ -31,7 +32,7 @@ pub(crate) struct AnswerContext<'q> {
     pub cors: Option<&'q Origins>,
 }
 
-/// Adds the fields of a page's answer: the marker, the time to come back, that a request with any method may do so, and
+/// Adds the fields of a page's answer that depend on the request, most of them in their places: the time to come back, and
 /// the origins that may read it. Returns the seconds of that time. `random` returns a number from 1 up to the one it is
 /// given.
 pub(crate) fn add_fields(
@@ -41,14 +42,12 @@ pub(crate) fn add_fields(
     context: AnswerContext<'_>,
     random: impl Fn(u64) -> u64,
 ) -> u64 {
-    answer.insert(PROXY_STATUS, MAINTENANCE);
     let seconds = retry_after(closure, context.elapsed, &random);
     let dialect = context.variant.dialect;
     if dialect == Dialect::Grpc {
         answer.insert(GRPC_PUSHBACK, pushback(seconds).into());
     } else if status == StatusCode::SERVICE_UNAVAILABLE {
         answer.insert(RETRY_AFTER, seconds.into());
-        answer.insert(SHOULD_RETRY, TRUE);
     }
     if let Some(origin) = context.headers.get(ORIGIN) {
         allow(origin, context, answer);
@@ -62,7 +61,7 @@ pub(crate) fn with_retry_after(body: &Bytes, variant: Variant, seconds: u64) -> 
     if variant.coding != Coding::Identity {
         return None;
     }
-    let member = retry_member(variant.dialect)?;
+    let member = variant.dialect.retry_member()?;
     // A quote or `<` inside of a text is escaped, so that no text looks like the member.
     let from = memchr::memmem::find(body, member)? + member.len();
     // A template may have a space there, or something else than a number.
@@ -86,29 +85,7 @@ pub(crate) fn without_promise(answer: &mut HeaderMap, body: &Bytes) -> Option<By
 
 /// Returns the variant in which the body can say when to come back: it is not compressed.
 pub(crate) fn timed(variant: Variant) -> Variant {
-    match retry_member(variant.dialect) {
-        Some(_) => Variant { coding: Coding::Identity, ..variant },
-        None => variant,
-    }
-}
-
-/// Returns the member of a dialect's body that says when to come back, up to its number.
-fn retry_member(dialect: Dialect) -> Option<&'static [u8]> {
-    match dialect {
-        Dialect::Json | Dialect::Problem | Dialect::Events => Some(b"\"retry_after\":"),
-        Dialect::Xml | Dialect::Soap | Dialect::Soap12 => Some(b"<retry_after>"),
-        Dialect::Html
-        | Dialect::Text
-        | Dialect::Markdown
-        | Dialect::Short
-        | Dialect::Grpc
-        | Dialect::GrpcWeb
-        | Dialect::GrpcWebText
-        | Dialect::Connect
-        | Dialect::ConnectStreamJson
-        | Dialect::ConnectStreamProto
-        | Dialect::Preflight => None,
-    }
+    if variant.dialect.retry_member().is_some() { Variant { coding: Coding::Identity, ..variant } } else { variant }
 }
 
 /// Tells htmx to load the whole page again, which is then that of the maintenance: it would swap nothing for a 503, and
@@ -184,21 +161,8 @@ fn retry_after(closure: &Closure, elapsed: Duration, random: impl Fn(u64) -> u64
     }
 }
 
-/// Field `Proxy-Status` (RFC 9209).
-pub(crate) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
-
-/// Field by which generated clients of APIs send any request again: the proxy promises that no upstream has got it. It
-/// overrides their rules for methods.
-pub(crate) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
-pub(crate) const TRUE: HeaderValue = HeaderValue::from_static("true");
-
 /// Field that tells of a route's maintenance in forwarded responses: a structured field (RFC 9651) of this project.
 pub(crate) const MAINTENANCE_FIELD: HeaderName = HeaderName::from_static("maintenance");
-
-/// Value for an intended answer that needs no upstream (RFC 9209 section 2.3.27). The detail distinguishes a planned
-/// pause from every other 503.
-const MAINTENANCE: HeaderValue =
-    HeaderValue::from_static("backsoon; error=proxy_internal_response; details=\"maintenance\"");
 
 /// Fields that a script of another origin may read.
 const EXPOSED: &str = "retry-after, x-should-retry, proxy-status, x-request-id, hx-refresh, grpc-status, grpc-message, grpc-status-details-bin";

@@ -188,6 +188,25 @@ impl Dialect {
         }
     }
 
+    /// Returns the member of the body that says when to come back, up to its number. A body with one is never compressed.
+    pub(in crate::plan) fn retry_member(self) -> Option<&'static [u8]> {
+        match self {
+            Self::Json | Self::Problem | Self::Events => Some(b"\"retry_after\":"),
+            Self::Xml | Self::Soap | Self::Soap12 => Some(b"<retry_after>"),
+            Self::Html
+            | Self::Text
+            | Self::Markdown
+            | Self::Short
+            | Self::Grpc
+            | Self::GrpcWeb
+            | Self::GrpcWebText
+            | Self::Connect
+            | Self::ConnectStreamJson
+            | Self::ConnectStreamProto
+            | Self::Preflight => None,
+        }
+    }
+
     /// Returns true for dialects that have every language and are compressed.
     pub fn is_for_reading(self) -> bool {
         matches!(self, Self::Short | Self::Soap | Self::Soap12) || self.is_negotiated()

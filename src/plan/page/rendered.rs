@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use super::super::accept::Coding;
 use super::super::dialect::Dialect;
 use super::language::Language;
+use super::places;
 use super::programs::{self, Wording};
 use super::{PageModel, Trouble};
 
@@ -37,10 +38,23 @@ pub struct Stored {
     coding: Coding,
     /// Fields but for those that belong to the bytes: a `Content-Length` only marks its place.
     head: Arc<HeaderMap>,
+    /// Fields of the head that only have a place there.
+    places: Places,
     /// `Content-Length`, if the answer has one.
     length: Option<HeaderValue>,
     /// Body, shared by all answers.
     pub body: Bytes,
+}
+
+/// Places that a head has for fields which are filled in later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Places {
+    /// The head has none.
+    None,
+    /// The head has those for the fields of each request, in an answer that is never compressed.
+    OfRequest,
+    /// The head has these, and one for the coding.
+    OfRequestAndCoding,
 }
 
 /// Heads of the answers that are made together, each once.
@@ -58,7 +72,20 @@ impl Heads {
         }
         // What was rendered has room to grow.
         let body = Bytes::copy_from_slice(body);
-        Stored { status: *status, coding: Coding::Identity, head: self.share(head), length, body }
+        let (coding, places) = (Coding::Identity, Places::None);
+        Stored { status: *status, coding, head: self.share(head), places, length, body }
+    }
+
+    /// Keeps an answer of a page, with places for the fields of each request.
+    pub(super) fn store_page(&self, rendered: &Rendered, dialect: Dialect) -> Stored {
+        let mut page = rendered.clone();
+        places::add(&mut page.head, page.status);
+        let is_coded = is_worth_coding(&page.body, &page.head) && dialect.retry_member().is_none();
+        if is_coded {
+            page.head.insert(CONTENT_ENCODING, HeaderValue::from_static(Coding::Identity.as_str()));
+        }
+        let places = if is_coded { Places::OfRequestAndCoding } else { Places::OfRequest };
+        Stored { places, ..self.store(&page) }
     }
 
     /// Returns the known head that is the same, or keeps this one.
@@ -77,6 +104,15 @@ impl Heads {
 impl Stored {
     /// Returns the answer with fields of its own.
     pub fn rendered(&self) -> Rendered {
+        let mut rendered = self.prepared();
+        if self.places != Places::None {
+            places::remove(&mut rendered.head);
+        }
+        rendered
+    }
+
+    /// Returns the answer with fields of its own. That of a page has the fields which [`places::add`] adds.
+    pub(crate) fn prepared(&self) -> Rendered {
         let mut head = HeaderMap::clone(&self.head);
         self.add_those_of_bytes(&mut head);
         Rendered { status: self.status, head, body: self.body.clone() }
@@ -96,14 +132,9 @@ impl Stored {
         }
         if self.coding != Coding::Identity {
             head.insert(CONTENT_ENCODING, HeaderValue::from_static(self.coding.as_str()));
+        } else if self.places == Places::OfRequestAndCoding {
+            head.remove(CONTENT_ENCODING);
         }
-    }
-
-    /// Returns true if it is text, which is worth compressing.
-    fn is_text(&self) -> bool {
-        let content_type = self.head.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        let calls = [&b"application/grpc"[..], b"application/connect", b"text/event-stream"];
-        !calls.iter().any(|call| content_type.starts_with(call))
     }
 
     /// Returns the same answer in a coding, unless it would not be smaller.
@@ -131,7 +162,7 @@ impl Encodings {
     /// Adds the compressed forms that are worth it.
     pub(super) fn compressed(self: &Arc<Self>) -> Arc<Self> {
         let Self { plain, .. } = &**self;
-        if plain.body.len() < LEAST_COMPRESSED || !plain.is_text() {
+        if !is_worth_coding(&plain.body, &plain.head) {
             return Arc::clone(self);
         }
         let gzip = plain.coded(Coding::Gzip, &gzip(&plain.body));
@@ -161,6 +192,13 @@ impl Rendered {
         head.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         Self { status: StatusCode::SERVICE_UNAVAILABLE, head, body }
     }
+}
+
+/// Returns true for a body that is worth compressing: a text that is not short.
+fn is_worth_coding(body: &Bytes, head: &HeaderMap) -> bool {
+    let content_type = head.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let calls = [&b"application/grpc"[..], b"application/connect", b"text/event-stream"];
+    body.len() >= LEAST_COMPRESSED && !calls.iter().any(|call| content_type.starts_with(call))
 }
 
 /// Builds the answer in a dialect that no person reads: of a remote call, an event stream or a preflight.

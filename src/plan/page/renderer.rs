@@ -216,13 +216,14 @@ impl Renderer {
                     None => machine_answer(dialect, model, version, words),
                 },
             };
-            Arc::new(Encodings::plain(heads.store(&rendered)))
+            Arc::new(Encodings::plain(heads.store_page(&rendered, dialect)))
         };
         let encodings: Vec<Arc<Encodings>> = Dialect::ALL.map(rendered).into();
-        let programs = self.config.programs.iter().map(|name| match self.program(name, &context, language) {
-            Some(rendered) => Arc::new(Encodings::plain(heads.store(&rendered))),
-            None => {
-                Arc::clone(&encodings[ProgramFormat::of(name).map_or(Dialect::Json, ProgramFormat::dialect) as usize])
+        let programs = self.config.programs.iter().map(|name| {
+            let dialect = ProgramFormat::of(name).map_or(Dialect::Json, ProgramFormat::dialect);
+            match self.program(name, &context, language) {
+                Some(rendered) => Arc::new(Encodings::plain(heads.store_page(&rendered, dialect))),
+                None => Arc::clone(&encodings[dialect as usize]),
             }
         });
         LocalizedPage { programs: programs.collect(), encodings }

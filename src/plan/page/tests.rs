@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::StatusCode;
 use sha2::{Digest, Sha256};
 use unicode_width::UnicodeWidthStr;
 
@@ -220,6 +221,24 @@ fn a_compressed_page_is_the_page() {
             for coding in [Coding::Gzip, Coding::Brotli] {
                 assert_eq!(unpacked(coded(coding)), *plain, "{dialect:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_prepared_head_is_that_of_the_answer_with_places_for_the_fields_of_a_request() {
+    let renderer = Arc::new(Renderer::built_in());
+    let page = page(&renderer, &samples::full(now()));
+    for dialect in Dialect::ALL {
+        for coding in [Coding::Identity, Coding::Brotli] {
+            let stored = page.rendered(Variant { dialect, language: 0, coding });
+            let (prepared, rendered) = (stored.prepared().head, stored.rendered().head);
+            let added = ["x-request-id", "proxy-status", "retry-after", "x-should-retry"];
+            let added = if stored.status == StatusCode::SERVICE_UNAVAILABLE { &added[..] } else { &added[..2] };
+            let names: Vec<_> = prepared.keys().filter(|name| !rendered.contains_key(*name)).collect();
+            assert_eq!(names, added, "{dialect:?}");
+            assert_eq!(prepared.len(), rendered.len() + added.len(), "{dialect:?}");
+            assert_eq!(prepared.get("content-encoding"), rendered.get("content-encoding"), "{dialect:?}");
         }
     }
 }

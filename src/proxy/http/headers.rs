@@ -10,6 +10,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
+pub(crate) use crate::plan::answer::X_REQUEST_ID;
 use crate::plan::client::{self, Client, Origin, X_FORWARDED_FOR};
 use crate::plan::config::TrustedProxies;
 use crate::plan::pass;
@@ -30,8 +31,6 @@ const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port")
 pub(crate) const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 /// `X-Real-IP`.
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-/// `X-Request-Id`.
-pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// `X-Maintenance`: `bypass` in requests that pass a closed route by its bypass.
 pub(crate) const X_MAINTENANCE: HeaderName = HeaderName::from_static("x-maintenance");

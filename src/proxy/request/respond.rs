@@ -41,7 +41,7 @@ pub(crate) fn page<B>(
     let (chosen, _) = renderer.choose_for(route, request.method(), request.uri().query(), request.headers());
     let variant = timed(chosen);
     let rendered = closure.rendered(variant);
-    let mut response = answer(rendered.status, rendered.rendered(), context);
+    let mut response = answer(rendered.status, rendered.prepared(), context);
     let answer = AnswerContext {
         headers: request.headers(),
         elapsed: live.published.elapsed(),
@@ -59,7 +59,7 @@ pub(crate) fn page<B>(
 pub(crate) fn drained_page(closure: &Closure, live: &Generation, context: &ResponseContext) -> Response<Body> {
     let variant = Variant { dialect: context.dialect(), language: 0, coding: Coding::Identity };
     let rendered = closure.rendered(variant);
-    let mut response = answer(rendered.status, rendered.rendered(), context);
+    let mut response = answer(rendered.status, rendered.prepared(), context);
     let (headers, elapsed) = (&HeaderMap::new(), live.published.elapsed());
     // The head is gone, and with it the request's origin and whether it was a navigation.
     let cors = closure.page.look.renderer.config.cors.as_ref();
