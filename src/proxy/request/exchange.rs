@@ -263,7 +263,11 @@ fn request_id(worker: &Worker, request: &Request<Incoming>, fields: Fields, trus
     let believed = trusted && fields.has(Field::RequestId);
     let given = believed.then(|| request.headers().get(&X_REQUEST_ID)).flatten();
     let given = given.filter(|id| !id.is_empty() && id.len() <= LONGEST_ID);
-    given.cloned().unwrap_or_else(|| worker.request_id())
+    let mut id = given.cloned().unwrap_or_else(|| worker.request_id());
+    // HPACK would keep every id in its table, in the place of fields that come again, and compare each new id with all of
+    // them. It keeps no value that is sensitive.
+    id.set_sensitive(true);
+    id
 }
 
 /// Bytes of the longest id that is accepted from another proxy.
