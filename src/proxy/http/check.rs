@@ -53,10 +53,10 @@ fn is_one_length(headers: &HeaderMap, fields: Fields) -> bool {
     if !fields.has(Field::ContentLength) {
         return true;
     }
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
-    let first = lengths.next().map(plain_length).unwrap_or_default();
+    let first = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes).map(plain_length).unwrap_or_default();
     let is_number = !first.is_empty() && first.iter().all(u8::is_ascii_digit);
-    is_number && lengths.all(|other| !other.is_empty() && plain_length(other) == first)
+    let is_first = |other: &HeaderValue| !other.is_empty() && plain_length(other.as_bytes()) == first;
+    is_number && (!fields.repeats(Field::ContentLength) || headers.get_all(CONTENT_LENGTH).iter().all(is_first))
 }
 
 /// Finds the authority (RFC 9112 section 3.2): exactly one `Host` in HTTP/1.1, and the target's authority wins over it.
@@ -84,6 +84,9 @@ fn authority<B>(request: &Request<B>, fields: Fields) -> Result<&str, Error> {
 /// Returns true for a host or an IP literal, with or without a port. A user, a path, white space, and bytes unsafe in a
 /// log, a field or `:authority` are refused.
 fn is_authority(text: &str) -> bool {
+    if is_name(text) {
+        return true;
+    }
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, rest)) if is_ip_literal(address) => (None, rest),
         Some(_) => return false,

@@ -69,6 +69,8 @@ impl Field {
             "traceparent" | "tracestate" => Self::Trace,
             "proxy" => Self::Proxy,
             "x-maintenance" => Self::Maintenance,
+            // Most requests have it, and it begins as spoofable ones do.
+            "referer" => return None,
             other if !spoofable::may_be_spoofable(other) => return None,
             other if spoofable::is_disguised(other) => Self::Disguised,
             other if spoofable::is_spoofable(other) => Self::Spoofable,

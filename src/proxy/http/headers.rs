@@ -168,7 +168,7 @@ pub(crate) fn strip_response(headers: &mut HeaderMap, fields: Fields, trailers: 
 }
 
 /// The fields that end at this hop, except `Connection` and the fields that it names.
-const HOP_BY_HOP: [(Field, HeaderName); 7] = [
+static HOP_BY_HOP: [(Field, HeaderName); 7] = [
     (Field::KeepAlive, KEEP_ALIVE),
     (Field::ProxyConnection, PROXY_CONNECTION),
     (Field::ProxyAuthenticate, PROXY_AUTHENTICATE),

@@ -113,7 +113,7 @@ pub(crate) fn is_spoofable(name: &str) -> bool {
 /// That is so for most names. Saves calls of [`is_spoofable`] and [`is_disguised`], which look at the whole name.
 pub(crate) fn may_be_spoofable(name: &str) -> bool {
     let &[first, second, ..] = name.as_bytes() else { return false };
-    BEGINNINGS[usize::from(first & LETTER)] & bit(second) != 0 || name.ends_with("ip")
+    BEGINNINGS[usize::from(first & LETTER)] & bit(second) != 0 || matches!(name.as_bytes(), [.., b'i', b'p'])
 }
 
 /// Looks up the last entry that does not sort after the name. Only that entry can be a prefix of the name, since no
