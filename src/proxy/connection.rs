@@ -169,7 +169,7 @@ impl ClientConnection {
     }
 
     /// HTTP/1: reads the part of a chunked body that has arrived. Returns true if there may be more right now.
-    pub(crate) fn pump(&self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn pump(&self, cx: &Context<'_>) -> bool {
         self.upload.borrow().as_ref().is_some_and(|upload| upload.pump(cx))
     }
 

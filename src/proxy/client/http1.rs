@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,8 +17,8 @@ use crate::proxy::connection::{CLOSE_TIMEOUT, ClientConnection, Due, Takeover};
 use crate::proxy::http::HYPER_HEAD_FIELDS;
 use crate::proxy::io::client::{ClientIo, Closer};
 use crate::proxy::io::deadline::Deadline;
-use crate::proxy::io::gather::MOST_PUMPED;
 use crate::proxy::io::socket::{Socket, skip_some};
+use crate::proxy::io::wake::{DriverWaker, poll_pumped};
 use crate::proxy::request::serve::serve;
 use crate::proxy::request::unread::LINGER_QUIET;
 use crate::proxy::worker::Worker;
@@ -61,19 +61,15 @@ pub(crate) async fn serve_http1(
     let io = ClientIo::new(socket, prefix, Rc::clone(&connection.activity), Closer::Driver);
     let service = service_fn(|request| serve(worker, connection, request));
     let mut http = builder.serve_connection(io, service);
-    let mut deadline = Deadline::default();
+    let (mut deadline, mut waker) = (Deadline::default(), DriverWaker::default());
     let end = poll_fn(|cx| {
         connection.watch(cx);
         connection.activity.watch_for_bytes();
         // hyper's graceful shutdown is not used. It would close after an answer whose head was sent without announcing
         // the end, and the next request may then be on its way. Instead, the next answer announces the end.
-        for _ in 0..MOST_PUMPED {
-            if let Poll::Ready(done) = Pin::new(&mut http).poll(cx) {
-                return Poll::Ready(HttpEnd::Done(done));
-            }
-            if !connection.pump(cx) {
-                break;
-            }
+        let mut inner = Context::from_waker(waker.of(cx));
+        if let Poll::Ready(done) = poll_pumped(cx, || Pin::new(&mut http).poll(&mut inner), || connection.pump(cx)) {
+            return Poll::Ready(HttpEnd::Done(done));
         }
         let activity = &connection.activity;
         // A client that accepts no bytes would not accept an orderly end either.

@@ -14,6 +14,8 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::wake::{take_frame, take_own_frame};
+
 /// A body on its way from the task that drives its connection to the one that sends it on.
 pub(crate) struct Gather {
     incoming: RefCell<Incoming>,
@@ -52,7 +54,7 @@ impl Gather {
     }
 
     /// Reads a frame, in the task that drives the connection. Returns true if there was one: then there may be another.
-    pub(crate) fn pump(&self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn pump(&self, cx: &Context<'_>) -> bool {
         note(&self.driver, cx);
         let mut gathered = self.gathered.borrow_mut();
         if !self.wanted.get() || gathered.end.is_some() || gathered.size >= MOST_GATHERED {
@@ -60,7 +62,7 @@ impl Gather {
             self.wake_sender();
             return false;
         }
-        let polled = Pin::new(&mut *self.incoming.borrow_mut()).poll_frame(cx);
+        let polled = take_own_frame(&mut self.incoming.borrow_mut());
         let goes_on = gathered.keep(polled);
         drop(gathered);
         if !goes_on {
@@ -71,9 +73,8 @@ impl Gather {
 
     /// Reads the last frames, after the connection has ended.
     pub(crate) fn finish(&self) {
-        let mut cx = Context::from_waker(Waker::noop());
         let mut incoming = self.incoming.borrow_mut();
-        while self.gathered.borrow_mut().keep(Pin::new(&mut *incoming).poll_frame(&mut cx)) {}
+        while self.gathered.borrow_mut().keep(take_own_frame(&mut incoming)) {}
         self.wake_sender();
     }
 
@@ -202,7 +203,7 @@ pub(crate) enum Source {
 impl Source {
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self {
-            Self::Frames(incoming) => Pin::new(incoming).poll_frame(cx),
+            Self::Frames(incoming) => take_frame(incoming, cx),
             Self::Ready(incoming, gathered) => poll_ready(incoming, gathered, cx),
             Self::Gathered(gather) => gather.poll_frame(cx),
         }
@@ -268,6 +269,3 @@ const SMALL: usize = 4 * 1024;
 
 /// Bytes that are gathered at most before they are taken.
 const MOST_GATHERED: usize = 32 * 1024;
-
-/// Most frames that are read from a connection in one turn of its task.
-pub(crate) const MOST_PUMPED: usize = 256;

@@ -8,4 +8,5 @@ pub(crate) mod request_body;
 pub(crate) mod socket;
 pub(crate) mod upload;
 pub(crate) mod upstream;
+pub(crate) mod wake;
 pub(crate) mod websocket;

@@ -39,16 +39,29 @@ pub(crate) struct SentHead {
     came: Cell<usize>,
     /// Bytes that the head of an answer may have.
     most: usize,
+    /// True once all that has come was read, in this turn of the task that drives the connection.
+    drained: Cell<bool>,
 }
 
 impl SentHead {
     pub(crate) fn new(most: usize) -> Self {
-        Self { expected: Cell::new(false), head: RefCell::default(), came: Cell::new(0), most }
+        Self {
+            expected: Cell::new(false),
+            head: RefCell::default(),
+            came: Cell::new(0),
+            most,
+            drained: Cell::new(false),
+        }
     }
 
     /// Returns true if as much has come since the head was written as the head of an answer may have.
     pub(crate) fn is_exceeded(&self) -> bool {
         self.came.get() >= self.most
+    }
+
+    /// Notes that the task that drives the connection is polled. Something may have come since.
+    pub(crate) fn begin_turn(&self) {
+        self.drained.set(false);
     }
 
     /// Prepares for the next request. With `again`, its head is kept.
@@ -129,7 +142,14 @@ impl AsyncRead for Counted<'_> {
 impl hyper::rt::Read for UpstreamIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let Self { io, sent, .. } = &mut *self;
-        Pin::new(&mut TokioIo::new(Counted { socket: io.inner_mut(), came: &sent.came })).poll_read(cx, buf)
+        // hyper asks up to three times in a turn. The task is woken when something comes.
+        if sent.drained.get() {
+            return Poll::Pending;
+        }
+        let counted = Counted { socket: io.inner_mut(), came: &sent.came };
+        let outcome = Pin::new(&mut TokioIo::new(counted)).poll_read(cx, buf);
+        sent.drained.set(outcome.is_pending());
+        outcome
     }
 }
 

@@ -18,11 +18,12 @@ use tokio::time::Instant;
 use crate::plan::limits::Limits;
 use crate::proxy::http::HYPER_HEAD_FIELDS;
 use crate::proxy::io::deadline::Deadline;
-use crate::proxy::io::gather::{Gather, MOST_PUMPED, note};
+use crate::proxy::io::gather::{Gather, note};
 use crate::proxy::io::request_body::RequestBody;
 use crate::proxy::io::socket::Socket;
 use crate::proxy::io::upload::UploadState;
 use crate::proxy::io::upstream::{SentHead, UpstreamIo};
+use crate::proxy::io::wake::{DriverWaker, poll_pumped};
 
 /// State shared by a request and the task that drives its connection.
 pub(crate) struct UpstreamConnection {
@@ -133,7 +134,7 @@ impl UpstreamConnection {
     }
 
     /// Reads the part of a chunked body that has arrived. Returns true if there may be more right now.
-    fn pump(&self, cx: &mut Context<'_>) -> bool {
+    fn pump(&self, cx: &Context<'_>) -> bool {
         self.response.borrow().as_ref().is_some_and(|gather| gather.pump(cx))
     }
 
@@ -180,17 +181,15 @@ pub(super) async fn drive(
     connection: Rc<UpstreamConnection>,
     slot: impl Any,
 ) {
-    let mut deadline = Deadline::default();
+    let (mut deadline, mut waker) = (Deadline::default(), DriverWaker::default());
     let ended = poll_fn(|cx| {
         note(&connection.driver, cx);
-        for _ in 0..MOST_PUMPED {
-            // Without shutdown: the stream of a tunnel lives on.
-            if let Poll::Ready(ended) = driven.poll_without_shutdown(cx) {
-                return Poll::Ready(ended.is_ok());
-            }
-            if !connection.pump(cx) {
-                break;
-            }
+        connection.sent.begin_turn();
+        let mut inner = Context::from_waker(waker.of(cx));
+        // Without shutdown: the stream of a tunnel lives on.
+        let polled = poll_pumped(cx, || driven.poll_without_shutdown(&mut inner), || connection.pump(cx));
+        if let Poll::Ready(ended) = polled {
+            return Poll::Ready(ended.is_ok());
         }
         if deadline.poll(cx, connection.due()).is_ready() {
             connection.timed_out.set(true);
