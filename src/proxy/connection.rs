@@ -24,6 +24,7 @@ use crate::plan::config::Listen;
 use crate::plan::limits::Limits;
 use crate::proxy::http::headers::Peer;
 use crate::proxy::io::client::Activity;
+use crate::proxy::io::deadline::Deadline;
 use crate::proxy::io::gather::Gather;
 use crate::proxy::io::socket::Socket;
 use crate::telemetry::{Limit, WorkerCell};
@@ -54,6 +55,8 @@ pub(crate) struct ClientConnection {
     after_answer: RefCell<AfterAnswer>,
     /// HTTP/1: the chunked body of the request that is under way.
     upload: RefCell<Option<Rc<Gather>>>,
+    /// HTTP/1: the deadline of the upstream's next bytes, whose timer serves all responses.
+    pub(crate) upstream_read: RefCell<Deadline>,
     /// HTTP/1: the state of its request.
     pub(crate) in_flight: Rc<InFlight>,
     /// HTTP/2: the streams.
@@ -133,6 +136,7 @@ impl ClientConnection {
             closes_at: Cell::new(None),
             after_answer: RefCell::default(),
             upload: RefCell::default(),
+            upstream_read: RefCell::default(),
             in_flight: Rc::new(InFlight::new(now)),
             streams: Streams::default(),
             waker: RefCell::default(),

@@ -64,6 +64,7 @@ pub(crate) async fn run(worker: Rc<Worker>, mut accepted: Accepted, _place: Admi
             Served::TakenOver(socket, read, by) => return by.run(socket, read, &limits, worker.cell()).await,
             Served::Parked(socket, read) => (socket, read),
         };
+        drop(connection.upstream_read.take());
         let parked = if read.is_empty() {
             parked(&worker, &connection, &mut socket, &limits).await
         } else {

@@ -12,8 +12,9 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
 use crate::proxy::in_flight::{Interruption, Kind};
+use crate::proxy::io::deadline::Deadline;
 use crate::proxy::io::gather::Source;
-use crate::proxy::io::request_body::{Broken, Stall};
+use crate::proxy::io::request_body::Broken;
 use crate::proxy::upstream::lease::Lease;
 
 use super::events::Watch;
@@ -36,7 +37,12 @@ pub(crate) struct UpstreamBody {
     /// The upstream connection. It goes back to the pool when the body ends; if dropped earlier, it is closed.
     lease: Option<Lease>,
     record: RequestRecord,
-    stall: Stall,
+    /// Time for which the upstream may send nothing.
+    timeout: Duration,
+    /// The instant at which that is over. `None` if there was progress since the last look at the clock.
+    due: Option<Instant>,
+    /// HTTP/2: the timer. An HTTP/1 connection has one for all its responses.
+    timer: Deadline,
     /// True for an HTTP/2 client: the body is handed on in slices, and the time since the client last took one is
     /// noted.
     sliced: bool,
@@ -51,10 +57,19 @@ pub(crate) struct UpstreamBody {
 
 impl UpstreamBody {
     pub(crate) fn new(source: Source, lease: Lease, record: RequestRecord, timeout: Duration, now: Instant) -> Self {
-        let (stall, rest) = (Stall::new(timeout, now), Bytes::new());
         let sliced = record.connection.http2.get();
-        let mut body =
-            Self { source, lease: Some(lease), record, stall, sliced, rest, came: Some(now), interrupted: false };
+        let mut body = Self {
+            source,
+            lease: Some(lease),
+            record,
+            timeout,
+            due: None,
+            timer: Deadline::default(),
+            sliced,
+            rest: Bytes::new(),
+            came: Some(now),
+            interrupted: false,
+        };
         if body.source.is_end_stream() {
             body.complete();
         }
@@ -87,7 +102,7 @@ impl UpstreamBody {
         match self.source.poll_frame(cx) {
             Poll::Pending => {
                 self.came = None;
-                std::task::ready!(self.stall.poll(cx));
+                std::task::ready!(self.poll_stalled(cx));
                 self.record.stalled();
                 Poll::Ready(Some(Err(Broken::default())))
             }
@@ -100,10 +115,19 @@ impl UpstreamBody {
                 Poll::Ready(Some(Err(Broken::default())))
             }
             Poll::Ready(Some(Ok(frame))) => {
-                self.stall.moved();
+                self.due = None;
                 self.hand_on(frame)
             }
         }
+    }
+
+    /// Ready if the upstream has sent nothing for too long.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let due = *self.due.get_or_insert_with(|| Instant::now() + self.timeout);
+        if self.sliced {
+            return self.timer.poll(cx, Some(due));
+        }
+        self.record.connection.upstream_read.borrow_mut().poll(cx, Some(due))
     }
 
     /// Ends the body early because its route is down, in the way that suits its kind.
