@@ -101,6 +101,26 @@ fn chunks_pass_both_ways_as_they_come() {
     assert!(connection.head().is_some(), "both connections go on");
 }
 
+/// The beginning of such a body is sent together with the head, which must not change by that.
+#[test]
+fn a_chunked_answer_that_comes_with_its_head_stays_chunked() {
+    let (upstream, connections) = observed();
+    let backsoon = alone(&upstream.url(), "");
+    let mut client = Client::connect(backsoon.address());
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    let mut connection = next(&connections);
+    for body in ["0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "0\r\n\r\n"] {
+        assert!(connection.head().is_some());
+        connection.send(format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{body}"));
+        let head = client.head();
+        assert!(head.contains("transfer-encoding: chunked\r\n") && !head.contains("content-length"), "{head}");
+        let mut came = vec![0; body.len()];
+        client.stream.read_exact(&mut came).unwrap();
+        assert_eq!(String::from_utf8_lossy(&came), body);
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    }
+}
+
 /// The cost of a chunk does not depend on its size: bytes that arrive one by one are forwarded together (RFC 9112
 /// section 7.1).
 #[test]

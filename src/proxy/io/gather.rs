@@ -22,6 +22,8 @@ pub(crate) struct Gather {
     gathered: RefCell<Gathered>,
     /// True once the body was polled. Before that, no frame is read.
     wanted: Cell<bool>,
+    /// True once the part of the body that had arrived by then was read.
+    begun: Cell<bool>,
     /// Wakes the task that drives the connection.
     driver: RefCell<Option<Waker>>,
     /// Wakes the task that sends the body on.
@@ -36,8 +38,11 @@ pub(crate) struct Gathered {
     small: BytesMut,
     /// Bytes of all of them.
     size: usize,
-    /// True if frames were taken and may not have been written yet.
+    /// True if frames were taken, or the head was held back, and may not have been written yet.
     leaves: bool,
+    /// True if the body began before its head was written, and was not polled yet. It then counts as unfinished, so that
+    /// the head is the same as if the body came later.
+    unseen: bool,
     end: Option<Result<(), hyper::Error>>,
 }
 
@@ -48,6 +53,7 @@ impl Gather {
             incoming: RefCell::new(incoming),
             gathered: RefCell::default(),
             wanted: Cell::new(false),
+            begun: Cell::new(false),
             driver: RefCell::new(driver),
             sender: RefCell::default(),
         })
@@ -63,10 +69,11 @@ impl Gather {
             return false;
         }
         let polled = take_own_frame(&mut self.incoming.borrow_mut());
-        let goes_on = gathered.keep(polled);
+        let (goes_on, head_waits) = (gathered.keep(polled), gathered.unseen);
         drop(gathered);
         if !goes_on {
-            self.wake_sender();
+            self.begun.set(true);
+            if head_waits { self.wake_waiting() } else { self.wake_sender() }
         }
         goes_on
     }
@@ -76,6 +83,21 @@ impl Gather {
         let mut incoming = self.incoming.borrow_mut();
         while self.gathered.borrow_mut().keep(take_own_frame(&mut incoming)) {}
         self.wake_sender();
+    }
+
+    /// Ready once the part of the body that came with the head was read. The head and that part are then sent as one.
+    pub(crate) fn poll_begun(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.begun.get() || !self.gathered.borrow().is_empty() {
+            return Poll::Ready(());
+        }
+        note(&self.sender, cx);
+        if !self.wanted.replace(true) {
+            let Some(driver) = self.driver.take() else { return Poll::Ready(()) };
+            driver.wake();
+        }
+        let mut gathered = self.gathered.borrow_mut();
+        (gathered.leaves, gathered.unseen) = (true, true);
+        Poll::Pending
     }
 
     /// Returns the next gathered frame, in the task that sends the body on.
@@ -97,9 +119,13 @@ impl Gather {
     }
 
     fn wake_sender(&self) {
-        if !self.gathered.borrow().is_empty()
-            && let Some(sender) = self.sender.take()
-        {
+        if !self.gathered.borrow().is_empty() {
+            self.wake_waiting();
+        }
+    }
+
+    fn wake_waiting(&self) {
+        if let Some(sender) = self.sender.take() {
             sender.wake();
         }
     }
@@ -112,7 +138,7 @@ impl Gathered {
 
     /// Returns true if the body has ended, and all of it was taken.
     fn is_over(&self) -> bool {
-        self.frames.is_empty() && self.small.is_empty() && matches!(self.end, Some(Ok(())))
+        self.frames.is_empty() && self.small.is_empty() && matches!(self.end, Some(Ok(()))) && !self.unseen
     }
 
     /// Keeps the result of a poll. Returns true if it was a frame.
@@ -160,6 +186,7 @@ impl Gathered {
     }
 
     fn take_out(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.unseen = false;
         if self.frames.is_empty() {
             self.close_small();
         }
@@ -206,6 +233,14 @@ impl Source {
             Self::Frames(incoming) => take_frame(incoming, cx),
             Self::Ready(incoming, gathered) => poll_ready(incoming, gathered, cx),
             Self::Gathered(gather) => gather.poll_frame(cx),
+        }
+    }
+
+    /// Ready once the part of the body that came with the head can be taken. Only gathering takes a turn of another task.
+    pub(crate) fn poll_begun(&self, cx: &Context<'_>) -> Poll<()> {
+        match self {
+            Self::Frames(_) | Self::Ready(..) => Poll::Ready(()),
+            Self::Gathered(gather) => gather.poll_begun(cx),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! hyper asks for a frame when the client can take one. The frame is handed on unchanged.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -53,6 +54,20 @@ pub(crate) struct UpstreamBody {
     came: Option<Instant>,
     /// True if the body was ended early.
     interrupted: bool,
+}
+
+impl Body {
+    /// Returns true if another task reads the body, which has to have a turn for that first.
+    pub(crate) fn is_gathered(&self) -> bool {
+        matches!(self, Self::Upstream(body) if matches!(body.source, Source::Gathered(_)))
+    }
+
+    /// Waits until the part of the body that came with the head was read.
+    pub(crate) async fn begins(&self) {
+        if let Self::Upstream(body) = self {
+            poll_fn(|cx| body.source.poll_begun(cx)).await;
+        }
+    }
 }
 
 impl UpstreamBody {

@@ -50,6 +50,9 @@ pub(crate) fn serve(
                 }
             }
         };
+        if response.body().is_gathered() {
+            response = Box::pin(begun(response)).await;
+        }
         if version == Version::HTTP_2 {
             connection.offer_to_stream();
         } else if (connection.closes_after_answer() || worker.draining().is_some())
@@ -206,6 +209,12 @@ async fn conclude(progress: Progress<(impl Future<Output = Received>, Box<Upstre
             }
         }
     }
+}
+
+/// Waits for the beginning of a body, so that it is sent together with the head.
+async fn begun(response: Response<Body>) -> Response<Body> {
+    response.body().begins().await;
+    response
 }
 
 /// Sends a request that could not be sent at once, or is sent again.
