@@ -28,6 +28,7 @@ pub mod agenda;
 pub mod config;
 pub mod flags;
 pub(crate) mod limits;
+pub(crate) mod lines;
 
 #[doc(hidden)]
 pub mod key;

@@ -1,13 +1,14 @@
 //! Filters of text templates: wrapping and padding by the width of characters on a terminal.
 
-use textwrap::{Options, WordSplitter};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::plan::lines;
 
 /// Wraps one paragraph. Lines after the first begin with `indent` blanks, and words that are wider than a line are
 /// broken.
 pub(super) fn wrap(text: &str, width: usize, indent: Option<usize>) -> String {
     let indent = " ".repeat(indent.unwrap_or(0).min(MOST_BLANKS));
-    let options = Options::new(width.clamp(1, MOST_BLANKS)).word_splitter(WordSplitter::NoHyphenation);
+    let options = lines::options(width.clamp(1, MOST_BLANKS));
     let paragraph = text.split_whitespace().collect::<Vec<_>>().join(" ");
     textwrap::fill(&paragraph, options.subsequent_indent(&indent))
 }

@@ -1,9 +1,8 @@
 //! Plain text of a mail, in lines that every program shows.
 
-use textwrap::{Options, WordSplitter};
-
 use super::digest::Section;
 use super::{Letter, Links};
+use crate::plan::lines;
 
 /// Writes the text.
 pub(super) fn text(letter: &Letter, links: &Links) -> String {
@@ -64,7 +63,7 @@ fn link(label: &str, url: &str) -> String {
 /// Breaks a paragraph into lines. Characters that steer a terminal are left out.
 fn filled(paragraph: &str) -> String {
     let shown: String = paragraph.chars().filter(|one| *one == '\n' || !one.is_control()).collect();
-    textwrap::fill(&shown, Options::new(WIDTH).word_splitter(WordSplitter::NoHyphenation).break_words(false))
+    textwrap::fill(&shown, lines::options(WIDTH).break_words(false))
 }
 
 /// RFC 5322 section 2.1.1 asks for 78 at most; quoting takes some.
