@@ -19,6 +19,21 @@ fn the_units_are_valid() {
 }
 
 #[test]
+fn the_version_is_the_same_everywhere() {
+    let version = env!("CARGO_PKG_VERSION");
+    for (file, line) in [
+        ("Containerfile", format!("org.opencontainers.image.version=\"{version}\"")),
+        ("compose.yaml", format!("image: backsoon:{version}")),
+        ("kubernetes.yaml", format!("image: backsoon:{version}")),
+        ("helm/Chart.yaml", format!("version: {version}")),
+        ("helm/Chart.yaml", format!("appVersion: \"{version}\"")),
+        ("helm/README.md", format!("name: backsoon, version: {version}")),
+    ] {
+        assert!(read(file).contains(&line), "deploy/{file} lacks {line}");
+    }
+}
+
+#[test]
 fn the_service_is_hardened() {
     let units = tempfile::tempdir().unwrap();
     // In tenths of systemd's exposure level, where 0 is best. The rest is network access, which the service needs.
