@@ -24,6 +24,8 @@ pub(crate) struct Gather {
     wanted: Cell<bool>,
     /// True once the part of the body that had arrived by then was read.
     begun: Cell<bool>,
+    /// True for a client's body. Once all of it was taken, the task that drives the connection looks after the client.
+    is_upload: bool,
     /// Wakes the task that drives the connection.
     driver: RefCell<Option<Waker>>,
     /// Wakes the task that sends the body on.
@@ -47,16 +49,26 @@ pub(crate) struct Gathered {
 }
 
 impl Gather {
-    /// Gathers a body. `driver` wakes the task that drives the connection, and is `None` if that task runs right now.
+    /// Gathers an upstream's body. `driver` wakes the task that drives the connection.
     pub(crate) fn new(incoming: Incoming, driver: Option<Waker>) -> Rc<Self> {
-        Rc::new(Self {
+        Rc::new(Self { driver: RefCell::new(driver), ..Self::of(incoming, false) })
+    }
+
+    /// Gathers a client's body, in the task that drives the connection.
+    pub(crate) fn upload(incoming: Incoming) -> Rc<Self> {
+        Rc::new(Self::of(incoming, true))
+    }
+
+    fn of(incoming: Incoming, is_upload: bool) -> Self {
+        Self {
             incoming: RefCell::new(incoming),
             gathered: RefCell::default(),
             wanted: Cell::new(false),
             begun: Cell::new(false),
-            driver: RefCell::new(driver),
+            is_upload,
+            driver: RefCell::default(),
             sender: RefCell::default(),
-        })
+        }
     }
 
     /// Reads a frame, in the task that drives the connection. Returns true if there was one: then there may be another.
@@ -106,11 +118,12 @@ impl Gather {
         let mut gathered = self.gathered.borrow_mut();
         let full = gathered.size >= MOST_GATHERED;
         let taken = gathered.take_out(cx);
+        let ends = self.is_upload && gathered.is_over();
         drop(gathered);
         if taken.is_pending() {
             note(&self.sender, cx);
         }
-        if (first || full)
+        if (first || full || ends)
             && let Some(driver) = self.driver.take()
         {
             driver.wake();
@@ -221,6 +234,9 @@ pub(crate) fn note(waker: &RefCell<Option<Waker>>, cx: &Context<'_>) {
 pub(crate) enum Source {
     /// From the connection, frame by frame.
     Frames(Incoming),
+    /// The same from a client's connection. The last frame, too, wakes the task that drives it: from then on, that task
+    /// has to notice if the client leaves.
+    Upload(Incoming),
     /// From an HTTP/2 connection, where several frames may be ready. The buffer is allocated with the first small one.
     Ready(Incoming, Option<Box<Gathered>>),
     /// From the task that drives the connection.
@@ -231,6 +247,7 @@ impl Source {
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self {
             Self::Frames(incoming) => take_frame(incoming, cx),
+            Self::Upload(incoming) => Pin::new(incoming).poll_frame(cx),
             Self::Ready(incoming, gathered) => poll_ready(incoming, gathered, cx),
             Self::Gathered(gather) => gather.poll_frame(cx),
         }
@@ -239,14 +256,14 @@ impl Source {
     /// Ready once the part of the body that came with the head can be taken. Only gathering takes a turn of another task.
     pub(crate) fn poll_begun(&self, cx: &Context<'_>) -> Poll<()> {
         match self {
-            Self::Frames(_) | Self::Ready(..) => Poll::Ready(()),
+            Self::Frames(_) | Self::Upload(_) | Self::Ready(..) => Poll::Ready(()),
             Self::Gathered(gather) => gather.poll_begun(cx),
         }
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
         match self {
-            Self::Frames(incoming) => incoming.is_end_stream(),
+            Self::Frames(incoming) | Self::Upload(incoming) => incoming.is_end_stream(),
             Self::Ready(incoming, None) => incoming.is_end_stream(),
             Self::Ready(incoming, Some(gathered)) => {
                 gathered.is_over() || gathered.is_empty() && incoming.is_end_stream()
@@ -257,7 +274,7 @@ impl Source {
 
     pub(crate) fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Frames(incoming) => incoming.size_hint(),
+            Self::Frames(incoming) | Self::Upload(incoming) => incoming.size_hint(),
             Self::Ready(incoming, gathered) => {
                 plus(incoming.size_hint(), gathered.as_ref().map_or(0, |gathered| gathered.size as u64))
             }

@@ -100,9 +100,9 @@ fn source(exchange: &Exchange, incoming: Incoming) -> Source {
         return Source::Ready(incoming, None);
     }
     if incoming.size_hint().exact().is_some() {
-        return Source::Frames(incoming);
+        return Source::Upload(incoming);
     }
-    let gather = Gather::new(incoming, None);
+    let gather = Gather::upload(incoming);
     exchange.record.connection.set_upload(&gather);
     Source::Gathered(gather)
 }
