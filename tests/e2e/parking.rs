@@ -206,6 +206,12 @@ fn the_rest_of_a_body_is_no_request_after_a_quiet_while() {
 /// A client that gives up is noticed while its request is in flight, even with another request waiting behind it.
 #[test]
 fn a_client_that_leaves_ends_its_request() {
+    for body in ["content-length: 3\r\n\r\nabc", "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"] {
+        leaves_behind(body);
+    }
+}
+
+fn leaves_behind(body: &str) {
     let (upstream, connections) = observed();
     let backsoon = alone(&upstream.url(), "");
     let mut client = Client::connect(backsoon.address());
@@ -215,7 +221,7 @@ fn a_client_that_leaves_ends_its_request() {
     first.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
     assert_eq!(client.response().status, 200);
     wait("it to be parked", || parked(&backsoon) == 1.0);
-    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc");
+    client.send(format!("POST / HTTP/1.1\r\nhost: a\r\n{body}"));
     // On a new connection: an idle one may be closing, and this request must not be sent twice.
     let mut second = next(&connections);
     assert!(second.head().is_some());
