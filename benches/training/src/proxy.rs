@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -17,6 +18,8 @@ use crate::{Outcome, PATIENCE, soon};
 pub(crate) struct Proxy {
     child: Child,
     folder: TempDir,
+    /// Certificate of the listener with TLS, made for this run.
+    pub(crate) certificate: CertificateDer<'static>,
     /// Address of the listener in clear text.
     pub(crate) clear: SocketAddr,
     /// Address of the listener with TLS.
@@ -60,7 +63,7 @@ impl Proxy {
         let (&[clear, tls], Some(admin)) = (&listening[..], admin) else {
             return Err("it listens otherwise than configured".into());
         };
-        Ok(Self { child, folder, clear, tls, admin })
+        Ok(Self { child, folder, certificate: certificate.cert.der().clone(), clear, tls, admin })
     }
 
     /// Replaces the flag file.
