@@ -118,8 +118,8 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// Returns the program to measure: the given one, or backsoon built as it is shipped, with no feature that only this tool
-/// needs.
+/// Returns the program to measure: the given one, or backsoon as `cargo install` builds it, with no feature that only this
+/// tool needs.
 ///
 /// # Errors
 /// If it cannot be built, or is missing.
