@@ -4,6 +4,8 @@
 #   source deploy/flags.sh
 #   RUSTFLAGS="$RUSTFLAGS -Cprofile-use=…" cargo build …
 #
+# For a program that has the C library in it, call `static_flags` then.
+#
 # Sets SOURCE_DATE_EPOCH, and adds to RUSTFLAGS, CFLAGS and CXXFLAGS, which may be set before. The compilers' versions are
 # for the caller to hold: rust-toolchain.toml names one, the C compiler is the system's. Folders with a space in their name
 # cannot be told to cargo this way.
@@ -41,6 +43,15 @@ reproducible_flags() {
   # Of the commit, also where only its files are: cargo gives every file of a crate one time.
   SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y Cargo.toml)}
   export SOURCE_DATE_EPOCH CARGO_INCREMENTAL=0 LC_ALL=C.UTF-8 TZ=UTC
+}
+
+# Only where the target is named: procedural macros are loaded, and cannot be static.
+static_flags() {
+  local object
+  mkdir -p "${CARGO_TARGET_DIR:-target}"
+  object=$(realpath "${CARGO_TARGET_DIR:-target}")/resolver.o
+  "${CC:-cc}" -O2 -c -o "$object" deploy/packaging/resolver.c
+  RUSTFLAGS+=" -C target-feature=+crt-static -C link-arg=$object -C link-arg=-Wl,--wrap=__libc_dlopen_mode"
 }
 
 reproducible_flags
