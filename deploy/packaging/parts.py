@@ -1,6 +1,7 @@
-"""Writes which crates are in the program: a CycloneDX document for scanners, and their licences for people.
+"""Writes which crates are in the program: a CycloneDX document for scanners, their licences for people, and the list that
+a scanner finds in the program itself.
 
-    parts.py TARGET SBOM LICENCES
+    parts.py TARGET SBOM LICENCES LIST
 
 What is only used to build it, procedural macros and build scripts, is not in it.
 """
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tomllib
 import uuid
+import zlib
 from pathlib import Path
 
 FILES = re.compile(r"(licen[sc]e|copying|notice|unlicense|copyright)", re.IGNORECASE)
@@ -102,14 +104,28 @@ def licences(crates, packages):
     return "\n".join(lines) + "\n"
 
 
-def main(target, sbom, file):
-    """Writes both."""
+def list_of(crates, checksums):
+    """Returns the list in the form of `cargo auditable`: compressed JSON, for the section `.dep-v0` of the program."""
+    order = sorted(crates)
+    packages = []
+    for crate in order:
+        package = {"name": crate[0], "version": crate[1], "source": "crates.io" if checksums.get(crate) else "local"}
+        if crates[crate]:
+            package["dependencies"] = sorted(order.index(need) for need in crates[crate])
+        packages.append(package)
+    packages[order.index(next(iter(crates)))]["root"] = True
+    return zlib.compress(json.dumps({"packages": packages, "format": 1}, separators=(",", ":")).encode(), 9)
+
+
+def main(target, sbom, file, within):
+    """Writes all three."""
     crates = tree(target)
     packages = {(package["name"], package["version"]): package for package in json.loads(cargo("metadata", "--format-version", "1"))["packages"]}
     lock = tomllib.loads(Path("Cargo.lock").read_text())
     checksums = {(package["name"], package["version"]): package.get("checksum") for package in lock["package"]}
     Path(sbom).write_text(json.dumps(document(crates, packages, checksums), indent=1) + "\n")
     Path(file).write_text(licences(crates, packages))
+    Path(within).write_bytes(list_of(crates, checksums))
 
 
 main(*sys.argv[1:])
