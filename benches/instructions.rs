@@ -260,7 +260,10 @@ fn compare(key: Key, recorded: Option<&Instructions>, measured: &Instructions) -
     let name = key.name();
     let now = *measured.get(name).ok_or("a path was not measured")?;
     let Some(recorded) = recorded else {
-        return Ok(Judgement { line: format!("{name:7} {now:>8} instructions a request, not recorded"), problem: None });
+        return Ok(Judgement {
+            line: format!("{name:7} {now:>8} instructions a request, not recorded"),
+            problem: None,
+        });
     };
     let was = *recorded.get(name).ok_or_else(|| format!("no figure for {name:?} is recorded"))?;
     let change = now as f64 / was as f64 - 1.0;
