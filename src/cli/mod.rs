@@ -171,8 +171,10 @@ enum Command {
 /// Option that names the config.
 #[derive(Args, Clone, Debug)]
 struct ConfigFile {
-    /// The config; the files it names are relative to it
-    #[arg(short, long, value_name = "FILE", default_value_os_t = quick::default_config())]
+    /// The config; the files it names are relative to it. By default `backsoon.toml`, else that of `run --listen`, else
+    /// `/etc/backsoon/backsoon.toml`
+    // The one that is there is not shown: a manual page is the same on every machine.
+    #[arg(short, long, value_name = "FILE", default_value_os_t = quick::default_config(), hide_default_value = true)]
     config: PathBuf,
 }
 

@@ -35,11 +35,17 @@ pub(super) struct RunArgs {
     admin: Option<String>,
 }
 
-/// Returns the config of commands that are given none: `backsoon.toml`, or in its place that of `run --listen`.
+/// Returns the config of commands that are given none: `backsoon.toml`, or in its place that of `run --listen`, or else that
+/// of the machine.
 pub(super) fn default_config() -> PathBuf {
-    let own = PathBuf::from(CONFIG);
-    let made = Path::new(FOLDER).join(MADE);
-    if !own.exists() && made.exists() { made } else { own }
+    first_of([PathBuf::from(CONFIG), Path::new(FOLDER).join(MADE), PathBuf::from(OF_MACHINE)])
+}
+
+/// Returns the first file that is there, or the first one.
+fn first_of(files: [PathBuf; 3]) -> PathBuf {
+    let found = files.iter().find(|file| file.exists()).cloned();
+    let [own, ..] = files;
+    found.unwrap_or(own)
 }
 
 /// Returns the options for the proxy. Without a config it writes one, and says where.
@@ -150,6 +156,8 @@ fn welcome(file: &Path, config: &Config, streams: &mut Streams) -> Result<(), Fa
 
 /// Config of a folder.
 pub(super) const CONFIG: &str = "backsoon.toml";
+/// Config of the service that a package has installed.
+const OF_MACHINE: &str = "/etc/backsoon/backsoon.toml";
 /// Folder of what backsoon itself writes.
 const FOLDER: &str = ".backsoon";
 /// Config that is made from options.
@@ -160,6 +168,18 @@ const ADMIN: &str = "127.0.0.1:9901";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_config_of_the_folder_comes_before_that_of_the_machine() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let files = || ["own", "made", "of_machine"].map(|name| dir.path().join(name));
+        let [own, made, of_machine] = files();
+        assert_eq!(first_of(files()), own, "it is named in the error");
+        for file in [of_machine, made, own] {
+            fs::write(&file, "").expect("a file");
+            assert_eq!(first_of(files()), file);
+        }
+    }
 
     #[test]
     fn short_addresses_are_completed() {
