@@ -24,8 +24,10 @@ use super::record::RequestRecord;
 /// Body of a response, as a client's connection reads it.
 pub(crate) enum Body {
     Empty,
-    /// Bytes from memory.
+    /// Bytes from memory, handed on at once.
     Full(Bytes),
+    /// Bytes from memory for an HTTP/2 client, handed on in slices.
+    Sliced(Bytes),
     /// Events for a watcher.
     Watch(Box<Watch>),
     /// A body from an upstream. Boxed: it is large, and hyper keeps room for a body in every connection.
@@ -60,6 +62,14 @@ impl Body {
     /// Returns true if another task reads the body, which has to have a turn for that first.
     pub(crate) fn is_gathered(&self) -> bool {
         matches!(self, Self::Upstream(body) if matches!(body.source, Source::Gathered(_)))
+    }
+
+    /// Hands bytes from memory on in slices, so that the progress of an HTTP/2 client shows. To an HTTP/1 client it shows in
+    /// what its socket takes.
+    pub(crate) fn slice(&mut self) {
+        if let Self::Full(bytes) = self {
+            *self = Self::Sliced(std::mem::take(bytes));
+        }
     }
 
     /// Waits until the part of the body that came with the head was read.
@@ -221,7 +231,8 @@ impl HttpBody for Body {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Full(bytes) => Poll::Ready(slice(bytes, SLICE).map(|slice| Ok(Frame::data(slice)))),
+            Self::Full(bytes) => Poll::Ready(slice(bytes, usize::MAX).map(|all| Ok(Frame::data(all)))),
+            Self::Sliced(bytes) => Poll::Ready(slice(bytes, SLICE).map(|slice| Ok(Frame::data(slice)))),
             Self::Watch(watch) => watch.poll(cx),
             Self::Upstream(body) => body.poll(cx),
         }
@@ -230,7 +241,7 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Full(bytes) => bytes.is_empty(),
+            Self::Full(bytes) | Self::Sliced(bytes) => bytes.is_empty(),
             Self::Watch(watch) => watch.is_over(),
             Self::Upstream(body) => body.interrupted || body.rest.is_empty() && body.source.is_end_stream(),
         }
@@ -239,7 +250,7 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Full(bytes) | Self::Sliced(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Watch(_) => SizeHint::default(),
             Self::Upstream(body) => body.source.size_hint(),
         }
@@ -260,3 +271,32 @@ const SLICE: usize = 8 * 1024;
 
 /// Bytes handed on at a time while others wait for the upstream.
 const SMALL_SLICE: usize = 2 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// Returns the lengths of all frames of a body.
+    fn frames(mut body: Body) -> Vec<usize> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut lengths = Vec::new();
+        while !body.is_end_stream() {
+            let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) else { panic!("no frame") };
+            lengths.push(frame.data_ref().unwrap().len());
+        }
+        lengths
+    }
+
+    #[test]
+    fn bytes_from_memory_are_one_frame_and_slices_over_http2() {
+        let bytes = || Body::Full(Bytes::from(vec![b'x'; 2 * SLICE + 1]));
+        assert_eq!(frames(bytes()), [2 * SLICE + 1]);
+        let mut sliced = bytes();
+        sliced.slice();
+        assert_eq!(sliced.size_hint().exact(), Some(2 * SLICE as u64 + 1));
+        assert_eq!(frames(sliced), [SLICE, SLICE, 1]);
+        assert!(frames(Body::Full(Bytes::new())).is_empty());
+    }
+}

@@ -73,7 +73,7 @@ pub(crate) fn drained_page(closure: &Closure, live: &Generation, context: &Respo
 /// Takes the promise that no upstream has got the request out of an answer.
 fn forget_promise(response: &mut Response<Body>) {
     let whole = match response.body() {
-        Body::Full(body) => body.clone(),
+        Body::Full(body) | Body::Sliced(body) => body.clone(),
         Body::Empty | Body::Watch(_) | Body::Upstream(_) => Bytes::new(),
     };
     if let Some(body) = without_promise(response.headers_mut(), &whole) {

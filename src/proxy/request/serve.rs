@@ -55,6 +55,7 @@ pub(crate) fn serve(
         }
         if version == Version::HTTP_2 {
             connection.offer_to_stream();
+            response.body_mut().slice();
         } else if (connection.closes_after_answer() || worker.draining().is_some())
             && response.status() != StatusCode::SWITCHING_PROTOCOLS
         {
