@@ -199,7 +199,7 @@ fn the_rest_of_a_body_is_no_request_after_a_quiet_while() {
     let (upstream, connections) = observed();
     let backsoon = alone(&upstream.url(), "");
     let (mut client, mut connection) = half_an_upload(&backsoon, &connections);
-    connection.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nearly");
+    connection.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly");
     let response = client.response();
     assert_eq!((response.status, response.body.as_str()), (200, "early"));
     std::thread::sleep(Duration::from_millis(1500));
