@@ -20,6 +20,7 @@ mod look;
 mod markup;
 mod model;
 mod places;
+mod policy;
 mod programs;
 mod rendered;
 mod renderer;

@@ -220,10 +220,10 @@ mod tests {
     use super::super::super::accept::Coding;
     use super::super::super::config::{Framing, PageConfig};
     use super::super::markup::Markup;
+    use super::super::policy;
     use super::super::renderer::Renderer;
     use super::super::sources::{Source, Sources};
     use super::super::templates::ERROR_HTML;
-    use super::super::validate;
     use super::*;
 
     fn finished() -> Renderer {
@@ -305,7 +305,7 @@ mod tests {
                 assert_eq!((markup.styles.len(), markup.scripts.len(), markup.refused.as_slice()), (1, 1, &[][..]));
                 assert_eq!(
                     html.rendered().head["content-security-policy"],
-                    validate::policy(&markup, &Framing::default())
+                    policy::of_parts(&markup, &Framing::default())
                 );
                 let widest = text_of(of(Dialect::Text)).lines().map(unicode_width::UnicodeWidthStr::width).max();
                 assert!(widest.is_some_and(|widest| widest <= 80));

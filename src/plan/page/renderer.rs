@@ -32,7 +32,7 @@ use super::templates::{
     ERROR_HTML, ERROR_MARKDOWN, ERROR_TEXT, ERROR_XML, MESSAGES, SITE_HTML, ShownNames, environment, is_finished,
     languages, render, shown_names,
 };
-use super::{LocalizedPage, PageModel, Variant, validate};
+use super::{LocalizedPage, PageModel, Variant, policy, validate};
 
 /// Renderer of pages.
 pub struct Renderer {
@@ -307,7 +307,7 @@ impl Renderer {
     ) -> (String, Option<HeaderValue>) {
         let context = self.site_context((tag, site), view);
         let text = self.render(template, &context).unwrap_or_default();
-        let policy = (template == SITE_HTML).then(|| validate::site_policy(&Markup::of(&text)));
+        let policy = (template == SITE_HTML).then(|| policy::of_site(&Markup::of(&text)));
         (text, policy)
     }
 
@@ -387,7 +387,7 @@ impl Renderer {
 
     /// Builds a document with the policy for its own inline parts.
     fn html(&self, body: String, language: &Language) -> Rendered {
-        let policy = validate::policy(&Markup::of(&body), &self.config.framing);
+        let policy = policy::of_parts(&Markup::of(&body), &self.config.framing);
         let mut rendered = self.readable(HTML, body, language);
         rendered.head.insert(CONTENT_SECURITY_POLICY, policy);
         rendered
@@ -398,7 +398,7 @@ impl Renderer {
         if self.finished.is_none() {
             return self.html(body, language);
         }
-        let policy = validate::finished_policy(&Markup::of(&body), &self.config.framing);
+        let policy = policy::of_finished(&Markup::of(&body), &self.config.framing);
         let mut rendered = self.readable(HTML, body, language);
         rendered.head.insert(CONTENT_SECURITY_POLICY, policy);
         rendered.head.remove(CONTENT_LANGUAGE);
