@@ -1,14 +1,40 @@
 //! Context of the templates: the page's model in one language.
 
 use jiff::Timestamp;
+use minijinja::context;
+use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
 use super::super::flags::Step;
 use super::super::text::Text;
+use super::brand::Brand;
 use super::language::Language;
 use super::model::{Counts, Eta, PageContent, ServiceRow, VersionedModel};
 
-/// Context of one page, besides the values that all pages share. Every field is always present; an unknown one is none.
+/// Part of the contexts that all pages have.
+///
+/// They are fields of one struct: the engine looks for each name in one list, and in vain for that of a function.
+#[derive(Debug)]
+pub(super) struct CommonContext {
+    brand: Value,
+    accent: Value,
+    events: Value,
+    status: Value,
+}
+
+impl CommonContext {
+    pub(super) fn new(brand: &Brand, prefix: &str) -> Self {
+        let [light, dark] = &brand.accent;
+        Self {
+            brand: Value::from(Serde(brand)),
+            accent: context! { light, dark },
+            events: format!("{prefix}/events").into(),
+            status: format!("{prefix}/status").into(),
+        }
+    }
+}
+
+/// Context of one page. Every field is always present; an unknown one is none.
 #[derive(Debug, Serialize)]
 pub(super) struct TemplateContext<'f> {
     lang: &'f str,
@@ -51,6 +77,10 @@ pub(super) struct TemplateContext<'f> {
     steps_done: usize,
     impact: Option<ImpactView<'f>>,
     r#type: &'static str,
+    brand: &'f Value,
+    accent: &'f Value,
+    events: &'f Value,
+    status: &'f Value,
 }
 
 #[derive(Debug, Serialize)]
@@ -111,7 +141,12 @@ struct ImpactView<'f> {
 
 impl<'f> TemplateContext<'f> {
     /// `plain` is the language of texts that name none.
-    pub(super) fn new(page: VersionedModel<'f>, language: &'f Language, plain: &'f str) -> Self {
+    pub(super) fn new(
+        page: VersionedModel<'f>,
+        language: &'f Language,
+        plain: &'f str,
+        common: &'f CommonContext,
+    ) -> Self {
         let VersionedModel { model, route, host, version, now } = page;
         let content = &model.content;
         let tag = language.tag.as_str();
@@ -167,6 +202,10 @@ impl<'f> TemplateContext<'f> {
                 .as_ref()
                 .map(|impact| ImpactView { level: impact.level.in_language(tag), note: own(&impact.note) }),
             r#type: super::programs::PROBLEM_TYPE,
+            brand: &common.brand,
+            accent: &common.accent,
+            events: &common.events,
+            status: &common.status,
         }
     }
 }

@@ -38,6 +38,22 @@ pub(super) fn rule(text: &str, character: &str) -> String {
     character.repeat(text.width().min(MOST_BLANKS))
 }
 
+/// Escapes a text for one line of Markdown, so that it is shown as it is written.
+pub(super) fn markdown(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len() + text.len() / 8);
+    for character in text.chars() {
+        match character {
+            '\\' | '|' | '[' | ']' | '*' | '_' | '`' => escaped.extend(['\\', character]),
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '\n' => escaped.push(' '),
+            '\r' => {}
+            _ => escaped.push(character),
+        }
+    }
+    escaped
+}
+
 /// Greatest width.
 const MOST_BLANKS: usize = 200;
 
@@ -54,5 +70,13 @@ mod tests {
         assert_eq!(rule("日本", "="), "====");
         assert_eq!(wrap("one two  three\nfour", 9, Some(2)), "one two\n  three\n  four");
         assert!(wrap(&"x".repeat(300), 80, None).lines().all(|line| line.width() <= 80));
+    }
+
+    #[test]
+    fn nothing_in_a_text_is_markup_of_markdown() {
+        assert_eq!(
+            markdown("a|b [c](d) *e* _f_ `g` \\<b>&lt;\r\nh é"),
+            "a\\|b \\[c\\](d) \\*e\\* \\_f\\_ \\`g\\` \\\\&lt;b>&amp;lt; h é"
+        );
     }
 }

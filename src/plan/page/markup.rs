@@ -2,13 +2,17 @@
 //!
 //! The documents come from templates, not from an adversary. A browser refuses everything that is overlooked here.
 
+use std::borrow::Cow;
+
+use memchr::{memchr_iter, memmem};
+
 /// Inline parts and references of a document.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Markup {
+pub(super) struct Markup<'d> {
     /// Text of each `<style>`.
-    pub styles: Vec<String>,
+    pub styles: Vec<&'d str>,
     /// Text of each `<script>`.
-    pub scripts: Vec<String>,
+    pub scripts: Vec<&'d str>,
     /// Parts that a browser would fetch, or refuse to run.
     pub refused: Vec<String>,
     /// References among them to what is not part of the document.
@@ -56,31 +60,29 @@ pub(super) enum Kind {
     Active,
 }
 
-impl Markup {
+impl<'d> Markup<'d> {
     /// Scans a document.
-    pub(super) fn of(html: &str) -> Self {
+    pub(super) fn of(html: &'d str) -> Self {
         let mut markup = Self::default();
+        let mut attributes = Vec::new();
         let mut rest = html;
-        while let Some(at) = rest.find('<') {
+        while let Some(at) = memchr::memchr(b'<', rest.as_bytes()) {
             rest = &rest[at + 1..];
             if let Some(comment) = rest.strip_prefix("!--") {
                 rest = comment.split_once("-->").map_or("", |(_, after)| after);
                 continue;
             }
-            let name: String =
-                rest.chars().take_while(|c| c.is_ascii_alphanumeric()).collect::<String>().to_ascii_lowercase();
-            if name.is_empty() {
+            let length = rest.bytes().take_while(u8::is_ascii_alphanumeric).count();
+            if length == 0 {
                 continue;
             }
-            let (attributes, after) = split_tag(&rest[name.len()..]);
-            rest = after;
+            let name = lower_case(&rest[..length]);
+            rest = split_tag(&rest[length..], &mut attributes);
             markup.look_at(&name, &attributes);
-            if let "style" | "script" = name.as_str() {
-                let close = format!("</{name}");
-                let end = rest.to_ascii_lowercase().find(&close).unwrap_or(rest.len());
-                let text = rest[..end].to_owned();
-                rest = &rest[end..];
-                match name.as_str() {
+            if let "style" | "script" = &*name {
+                let (text, after) = rest.split_at(end_of(&name, rest));
+                rest = after;
+                match &*name {
                     "style" => markup.style(text),
                     _ => markup.scripts.push(text),
                 }
@@ -89,10 +91,10 @@ impl Markup {
         markup
     }
 
-    fn look_at(&mut self, name: &str, attributes: &[(String, String)]) {
-        let rel = attributes.iter().find(|(attribute, _)| attribute == "rel").map_or("", |(_, rel)| rel.as_str());
+    fn look_at(&mut self, name: &str, attributes: &[Attribute<'_>]) {
+        let rel = attributes.iter().find(|(attribute, _)| attribute == "rel").map_or("", |(_, rel)| rel);
         for (attribute, value) in attributes {
-            let kind = match (name, attribute.as_str()) {
+            let kind = match (name, &**attribute) {
                 ("link", "href") => kind_of_link(rel),
                 ("use" | "image", "href" | "xlink:href") => (!value.starts_with('#')).then_some(Kind::Passive),
                 ("script" | "iframe" | "frame" | "embed", "src") | ("object", "data") => Some(Kind::Active),
@@ -103,7 +105,7 @@ impl Markup {
             if let Some(kind) = kind.filter(|_| !inline) {
                 // Pictures for several widths: `a.png 1x, b.png 2x`.
                 let targets = value.split(',').filter_map(|one| one.split_whitespace().next());
-                let targets: Vec<&str> = if attribute == "srcset" { targets.collect() } else { vec![value] };
+                let targets: Vec<&str> = if attribute == "srcset" { targets.collect() } else { vec![*value] };
                 targets.iter().for_each(|target| {
                     self.outside(kind, target, format!("<{name} {attribute}=\"{target}\">"));
                 });
@@ -124,21 +126,24 @@ impl Markup {
         self.outside.push(Outside { kind, target: target.trim().to_owned(), shown });
     }
 
-    fn style(&mut self, text: String) {
-        for (at, import) in text.to_ascii_lowercase().match_indices("@import") {
-            let behind =
-                text[at + import.len()..].trim_start_matches(|c: char| c.is_whitespace() || "url(\"'".contains(c));
+    fn style(&mut self, text: &'d str) {
+        for import in memchr_iter(b'@', text.as_bytes()) {
+            let Some(behind) = without_prefix(&text[import..], "@import") else { continue };
+            let behind = behind.trim_start_matches(|c: char| c.is_whitespace() || "url(\"'".contains(c));
             let target: String = behind.chars().take_while(|c| !matches!(c, ')' | '"' | '\'' | ';')).collect();
             self.outside(Kind::Style, &target, "@import".to_owned());
         }
-        self.urls(&text);
+        self.urls(text);
         self.styles.push(text);
     }
 
     /// Looks at each `url(…)` of a style.
     fn urls(&mut self, text: &str) {
-        for (at, _) in text.to_ascii_lowercase().match_indices("url(") {
-            let target = text[at + 4..].trim_start_matches(['"', '\'', ' ']);
+        for bracket in memchr_iter(b'(', text.as_bytes()) {
+            if !text.as_bytes()[..bracket].last_chunk::<3>().is_some_and(|word| word.eq_ignore_ascii_case(b"url")) {
+                continue;
+            }
+            let target = text[bracket + 1..].trim_start_matches(['"', '\'', ' ']);
             if !target.starts_with("data:") && !target.starts_with('#') {
                 let target: String = target.chars().take_while(|c| !matches!(c, ')' | '"' | '\'')).collect();
                 let shown: String = target.chars().take(60).collect();
@@ -146,6 +151,26 @@ impl Markup {
             }
         }
     }
+}
+
+/// Name of an attribute in lower case, and its value as it is written.
+type Attribute<'d> = (Cow<'d, str>, &'d str);
+
+/// Returns a name in lower case, without a copy if it is written so.
+fn lower_case(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) { name.to_ascii_lowercase().into() } else { name.into() }
+}
+
+/// Returns a text without this prefix, in whatever case it is written.
+fn without_prefix<'t>(text: &'t str, prefix: &str) -> Option<&'t str> {
+    let (start, rest) = text.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+/// Returns where the text of a `<style>` or `<script>` ends: at its closing tag, or with the document.
+fn end_of(name: &str, text: &str) -> usize {
+    let mut closing = memmem::find_iter(text.as_bytes(), "</");
+    closing.find(|at| without_prefix(&text[at + 2..], name).is_some()).unwrap_or(text.len())
 }
 
 /// Returns the kind of a `<link>` by its `rel`; `None` if nothing is fetched.
@@ -177,36 +202,37 @@ fn unescaped(value: &str) -> String {
     references.iter().fold(value.to_owned(), |text, (reference, character)| text.replace(reference, character))
 }
 
-/// Returns the attributes of a tag, starting after its name, and the text after the tag.
-fn split_tag(text: &str) -> (Vec<(String, String)>, &str) {
-    let mut attributes = Vec::new();
+/// Reads the attributes of a tag, starting after its name, into `attributes`, and returns the text after the tag.
+fn split_tag<'d>(text: &'d str, attributes: &mut Vec<Attribute<'d>>) -> &'d str {
+    let ends_name = |byte: u8| byte.is_ascii_whitespace() || matches!(byte, b'=' | b'>' | b'/');
+    attributes.clear();
     let mut rest = text;
     loop {
         rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '/');
         if rest.is_empty() {
-            return (attributes, rest);
+            return rest;
         }
         if let Some(after) = rest.strip_prefix('>') {
-            return (attributes, after);
+            return after;
         }
-        let end = rest.find(|c: char| c.is_ascii_whitespace() || matches!(c, '=' | '>' | '/')).unwrap_or(rest.len());
+        let end = rest.bytes().position(ends_name).unwrap_or(rest.len());
         // A stray character is skipped, so that the loop ends.
         let end = end.max(rest.chars().next().map_or(1, char::len_utf8));
-        let name = rest[..end].to_ascii_lowercase();
-        rest = rest[end..].trim_start();
+        let name = lower_case(&rest[..end]);
+        rest = rest[end..].trim_ascii_start();
         let Some(behind) = rest.strip_prefix('=') else {
-            attributes.push((name, String::new()));
+            attributes.push((name, ""));
             continue;
         };
-        let behind = behind.trim_start();
-        let (value, after) = match behind.chars().next() {
-            Some(quote @ ('"' | '\'')) => behind[1..].split_once(quote).unwrap_or((&behind[1..], "")),
+        let behind = behind.trim_ascii_start();
+        let (value, after) = match behind.bytes().next() {
+            Some(quote @ (b'"' | b'\'')) => behind[1..].split_once(char::from(quote)).unwrap_or((&behind[1..], "")),
             _ => {
-                let end = behind.find(|c: char| c.is_ascii_whitespace() || c == '>').unwrap_or(behind.len());
-                behind.split_at(end)
+                let ends_value = |byte: u8| byte.is_ascii_whitespace() || byte == b'>';
+                behind.split_at(behind.bytes().position(ends_value).unwrap_or(behind.len()))
             }
         };
-        attributes.push((name, value.to_owned()));
+        attributes.push((name, value));
         rest = after;
     }
 }

@@ -8,17 +8,38 @@ use sha2::{Digest, Sha256};
 use super::super::config::Framing;
 use super::markup::{Kind, Markup};
 
+/// Policy of a document, with the parts that it allows. The same document in another language mostly has the same one.
+#[derive(Debug)]
+pub(super) struct Policy {
+    styles: Vec<String>,
+    scripts: Vec<String>,
+    pub value: HeaderValue,
+}
+
+impl Policy {
+    pub(super) fn new(markup: &Markup<'_>, framing: &Framing) -> Self {
+        let owned = |parts: &[&str]| parts.iter().map(|&part| part.to_owned()).collect();
+        let value = of_parts(markup, framing);
+        Self { styles: owned(&markup.styles), scripts: owned(&markup.scripts), value }
+    }
+
+    /// Returns true if a document with these parts has the same policy.
+    pub(super) fn is_of(&self, markup: &Markup<'_>) -> bool {
+        self.styles == markup.styles && self.scripts == markup.scripts
+    }
+}
+
 /// Returns the names of inline parts, as a policy states them.
-fn hashes(parts: &[String]) -> Vec<String> {
-    let hash = |part: &String| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(part.as_bytes())));
+fn hashes<T: AsRef<[u8]>>(parts: &[T]) -> Vec<String> {
+    let hash = |part: &T| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(part)));
     let mut hashes: Vec<String> = parts.iter().map(hash).collect();
     hashes.dedup();
     hashes
 }
 
 /// Returns a policy that allows only the inline parts, by their hash, and the page's own events.
-pub(super) fn of_parts(markup: &Markup, framing: &Framing) -> HeaderValue {
-    let hashes = |parts: &[String]| if parts.is_empty() { "'none'".to_owned() } else { hashes(parts).join(" ") };
+pub(super) fn of_parts(markup: &Markup<'_>, framing: &Framing) -> HeaderValue {
+    let hashes = |parts: &[&str]| if parts.is_empty() { "'none'".to_owned() } else { hashes(parts).join(" ") };
     let policy = format!(
         "default-src 'none'; style-src {}; script-src {}; img-src data:; connect-src 'self'; form-action 'self'; base-uri \
          'none'{}",
@@ -32,7 +53,7 @@ pub(super) fn of_parts(markup: &Markup, framing: &Framing) -> HeaderValue {
 /// Returns the policy of a page that is served as it stands. Nothing of a request or of the flag file is in it, so its own
 /// attributes may style and act, and it may fetch pictures, fonts and styles from where it names. Scripts from elsewhere
 /// are refused all the same: whoever has that host would have the page.
-pub(super) fn of_finished(markup: &Markup, framing: &Framing) -> HeaderValue {
+pub(super) fn of_finished(markup: &Markup<'_>, framing: &Framing) -> HeaderValue {
     let allowed = || markup.outside.iter().filter(|outside| outside.kind != Kind::Active);
     let mut origins: Vec<String> =
         allowed().map(|outside| outside.origin().unwrap_or_else(|| "'self'".to_owned())).collect();
@@ -77,7 +98,7 @@ fn frame_ancestors(framing: &Framing) -> String {
 
 /// Returns the policy of a page of the site. One with a script may start the site's own worker, which shows notifications.
 /// None may be shown in a frame: a form that somebody else has laid under a click must not be sent.
-pub(super) fn of_site(markup: &Markup) -> HeaderValue {
+pub(super) fn of_site(markup: &Markup<'_>) -> HeaderValue {
     let policy = of_parts(markup, &Framing::None);
     if markup.scripts.is_empty() {
         return policy;

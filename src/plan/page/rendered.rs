@@ -13,11 +13,13 @@ use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::super::accept::Coding;
+use super::super::config::Framing;
 use super::super::dialect::Dialect;
 use super::language::Language;
-use super::places;
+use super::markup::Markup;
+use super::policy::Policy;
 use super::programs::{self, Wording};
-use super::{PageModel, Trouble};
+use super::{PageModel, Trouble, places};
 
 /// Answer with fields of its own.
 #[derive(Clone, Debug)]
@@ -59,40 +61,50 @@ enum Places {
 
 /// Heads of the answers that are made together, each once.
 #[derive(Debug, Default)]
-pub(super) struct Heads(RefCell<Vec<Arc<HeaderMap>>>);
+pub(super) struct Heads {
+    known: RefCell<Vec<Arc<HeaderMap>>>,
+    /// Policy of the last document.
+    policy: RefCell<Option<Policy>>,
+}
 
 impl Heads {
     /// Keeps an answer, whose bytes and fields take no more room than they need.
-    pub(super) fn store(&self, rendered: &Rendered) -> Stored {
-        let Rendered { status, head, body } = rendered;
-        let length = head.get(CONTENT_LENGTH).cloned();
-        let mut head = head.clone();
-        if let Some(place) = head.get_mut(CONTENT_LENGTH) {
-            *place = HeaderValue::from_static("0");
-        }
+    pub(super) fn store(&self, rendered: Rendered) -> Stored {
+        let Rendered { status, mut head, body } = rendered;
+        let place = head.get_mut(CONTENT_LENGTH);
+        let length = place.map(|place| std::mem::replace(place, HeaderValue::from_static("0")));
         // What was rendered has room to grow.
-        let body = Bytes::copy_from_slice(body);
+        let body = Bytes::copy_from_slice(&body);
         let (coding, places) = (Coding::Identity, Places::None);
-        Stored { status: *status, coding, head: self.share(head), places, length, body }
+        Stored { status, coding, head: self.share(head), places, length, body }
     }
 
     /// Keeps an answer of a page, with places for the fields of each request.
-    pub(super) fn store_page(&self, rendered: &Rendered, dialect: Dialect) -> Stored {
-        let mut page = rendered.clone();
+    pub(super) fn store_page(&self, mut page: Rendered, dialect: Dialect) -> Stored {
         places::add(&mut page.head, page.status);
         let is_coded = is_worth_coding(&page.body, &page.head) && dialect.retry_member().is_none();
         if is_coded {
             page.head.insert(CONTENT_ENCODING, HeaderValue::from_static(Coding::Identity.as_str()));
         }
         let places = if is_coded { Places::OfRequestAndCoding } else { Places::OfRequest };
-        Stored { places, ..self.store(&page) }
+        Stored { places, ..self.store(page) }
+    }
+
+    /// Returns the policy of a document, whose framing is that of all documents made here.
+    pub(super) fn policy(&self, markup: &Markup<'_>, framing: &Framing) -> HeaderValue {
+        let mut last = self.policy.borrow_mut();
+        match &*last {
+            Some(last) if last.is_of(markup) => last.value.clone(),
+            _ => last.insert(Policy::new(markup, framing)).value.clone(),
+        }
     }
 
     /// Returns the known head that is the same, or keeps this one.
     fn share(&self, head: HeaderMap) -> Arc<HeaderMap> {
-        let mut known = self.0.borrow_mut();
-        // Two maps are equal whatever the order of their fields, which a client sees.
-        if let Some(same) = known.iter().find(|known| known.len() == head.len() && known.iter().eq(head.iter())) {
+        let mut known = self.known.borrow_mut();
+        // Two maps are equal whatever the order of their fields, which a client sees. The last ones have the same language.
+        let same = known.iter().rev().find(|known| known.len() == head.len() && known.iter().eq(head.iter()));
+        if let Some(same) = same {
             return Arc::clone(same);
         }
         let head = Arc::new(head);
@@ -316,7 +328,7 @@ mod tests {
     #[test]
     fn answers_share_their_fields_but_for_those_of_their_bytes() {
         let heads = Heads::default();
-        let [short, long] = ["short", "long enough"].map(|body| heads.store(&answer(body)));
+        let [short, long] = ["short", "long enough"].map(|body| heads.store(answer(body)));
         assert!(Arc::ptr_eq(&short.head, &long.head));
         assert_eq!((short.rendered().head, long.rendered().head), (answer("short").head, answer("long enough").head));
         let coded = long.coded(Coding::Brotli, b"coded").unwrap();
@@ -334,10 +346,10 @@ mod tests {
         let mut other = answer("body");
         other.head.remove(CONTENT_TYPE);
         other.head.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        let (usual, other) = (heads.store(&answer("body")), heads.store(&other));
+        let (usual, other) = (heads.store(answer("body")), heads.store(other));
         assert!(!Arc::ptr_eq(&usual.head, &other.head));
         let mut bare = answer("");
         bare.head.remove(CONTENT_LENGTH);
-        assert!(heads.store(&bare).rendered().head.get(CONTENT_LENGTH).is_none());
+        assert!(heads.store(bare).rendered().head.get(CONTENT_LENGTH).is_none());
     }
 }

@@ -19,7 +19,7 @@ use super::super::config::{ErrorStatus, PageConfig, ProgramFormat};
 use super::super::dialect::Dialect;
 use super::super::problem::Problem;
 use super::brand::{Brand, data_url, link};
-use super::context::TemplateContext;
+use super::context::{CommonContext, TemplateContext};
 use super::errors::{Case, ErrorPages, ErrorView, Fate};
 use super::forms::{self, PROGRAMS};
 use super::language::Language;
@@ -54,6 +54,8 @@ pub struct Renderer {
     /// Built-in templates for the case that an own one fails. `None` if all are built in.
     fallback: Option<Environment<'static>>,
     brand: Brand,
+    /// Part of the context that all pages have.
+    common: CommonContext,
     /// Field `Link: …; rel="status"`.
     link: Option<HeaderValue>,
     /// Badges: of an open route, and of one under maintenance.
@@ -107,9 +109,10 @@ impl Renderer {
             config: config.clone(),
             finished: own.iter().find(|source| is_finished(source)).map(|source| source.path.clone()),
             languages,
+            common: CommonContext::new(&brand, config.prefix.as_str()),
             brand,
             link: link(config),
-            badges: [false, true].map(|_| heads.store(&Rendered::new(SVG, Bytes::new()))),
+            badges: [false, true].map(|_| heads.store(Rendered::new(SVG, Bytes::new()))),
             errors: None,
         };
         if let Some(environment) = own_templates {
@@ -176,11 +179,11 @@ impl Renderer {
         heads: &Heads,
     ) -> LocalizedPage {
         let VersionedModel { model, version, .. } = page;
-        let context = TemplateContext::new(page, language, &self.tags[0]);
+        let context = TemplateContext::new(page, language, &self.tags[0], &self.common);
         let title = context.title.clone();
         let detail = context.message.join("\n\n");
         let words = Wording { tag: &language.tag, title: &title, detail: &detail };
-        let context = self.context(context);
+        let context = Value::from(Serde(context));
         let template = |name| self.render(name, &context).unwrap_or_else(|| format!("{title}\n\n{detail}\n"));
         // The answer to a remote call has no language, and neither has a page that is served as it stands.
         let shared = |dialect: Dialect| first.map(|first| Arc::clone(&first.encodings[dialect as usize]));
@@ -193,7 +196,7 @@ impl Renderer {
             }
             let rendered = match dialect {
                 Dialect::Html => match self.render("page.html", &context) {
-                    Some(html) => self.page(html, language),
+                    Some(html) => self.page(html, language, heads),
                     None => self.readable(TEXT, format!("{title}\n\n{detail}\n"), language),
                 },
                 Dialect::Text => self.readable(TEXT, trimmed(&template("page.txt")), language),
@@ -216,13 +219,13 @@ impl Renderer {
                     None => machine_answer(dialect, model, version, words),
                 },
             };
-            Arc::new(Encodings::plain(heads.store_page(&rendered, dialect)))
+            Arc::new(Encodings::plain(heads.store_page(rendered, dialect)))
         };
         let encodings: Vec<Arc<Encodings>> = Dialect::ALL.map(rendered).into();
         let programs = self.config.programs.iter().map(|name| {
             let dialect = ProgramFormat::of(name).map_or(Dialect::Json, ProgramFormat::dialect);
             match self.program(name, &context, language) {
-                Some(rendered) => Arc::new(Encodings::plain(heads.store_page(&rendered, dialect))),
+                Some(rendered) => Arc::new(Encodings::plain(heads.store_page(rendered, dialect))),
                 None => Arc::clone(&encodings[dialect as usize]),
             }
         });
@@ -255,7 +258,7 @@ impl Renderer {
         let rendered = |dialect: Dialect| {
             let mut rendered = match dialect {
                 Dialect::Html => match self.render(ERROR_HTML, &context) {
-                    Some(html) => self.html(html, language),
+                    Some(html) => self.html(html, language, heads),
                     None => self.readable(TEXT, view.line(), language),
                 },
                 Dialect::Text => self.readable(TEXT, template(ERROR_TEXT), language),
@@ -283,7 +286,7 @@ impl Renderer {
             if rendered.status != StatusCode::OK {
                 rendered.status = case.0.status();
             }
-            Arc::new(Encodings::plain(heads.store(&rendered)))
+            Arc::new(Encodings::plain(heads.store(rendered)))
         };
         LocalizedPage { encodings: Dialect::ALL.map(rendered).into(), programs: Vec::new() }
     }
@@ -341,8 +344,8 @@ impl Renderer {
         let named = model.content.message.is_some();
         let (route, host) = (named.then_some("sample"), named.then_some("sample.example.com"));
         let page = VersionedModel { model, route, host, version: 0, now: Timestamp::UNIX_EPOCH };
-        let context = TemplateContext::new(page, &self.languages[language], &self.tags[0]);
-        render(&self.templates, name, &self.context(context))
+        let context = TemplateContext::new(page, &self.languages[language], &self.tags[0], &self.common);
+        render(&self.templates, name, &Value::from(Serde(context)))
     }
 
     /// Renders the badge without the built-in one as a fallback.
@@ -352,19 +355,6 @@ impl Renderer {
 
     fn badge_context(&self, maintenance: bool) -> Value {
         context! { lang => self.tags[0].as_str(), maintenance }
-    }
-
-    fn context(&self, context: TemplateContext<'_>) -> Value {
-        let prefix = self.config.prefix.as_str();
-        let [light, dark] = &self.brand.accent;
-        let page = Value::from(Serde(context));
-        let shared = context! {
-            brand => Serde(&self.brand),
-            accent => context! { light, dark },
-            events => format!("{prefix}/events"),
-            status => format!("{prefix}/status"),
-        };
-        context! { ..page, ..shared }
     }
 
     /// Renders a template, or the built-in one if that fails; `None` if both fail.
@@ -386,17 +376,17 @@ impl Renderer {
     }
 
     /// Builds a document with the policy for its own inline parts.
-    fn html(&self, body: String, language: &Language) -> Rendered {
-        let policy = policy::of_parts(&Markup::of(&body), &self.config.framing);
+    fn html(&self, body: String, language: &Language, heads: &Heads) -> Rendered {
+        let policy = heads.policy(&Markup::of(&body), &self.config.framing);
         let mut rendered = self.readable(HTML, body, language);
         rendered.head.insert(CONTENT_SECURITY_POLICY, policy);
         rendered
     }
 
     /// Builds the page, which may be one that is served as it stands. Such a one has no language that is known.
-    fn page(&self, body: String, language: &Language) -> Rendered {
+    fn page(&self, body: String, language: &Language, heads: &Heads) -> Rendered {
         if self.finished.is_none() {
-            return self.html(body, language);
+            return self.html(body, language, heads);
         }
         let policy = policy::of_finished(&Markup::of(&body), &self.config.framing);
         let mut rendered = self.readable(HTML, body, language);
@@ -409,7 +399,7 @@ impl Renderer {
         let svg = self.render("badge.svg", &self.badge_context(maintenance)).unwrap_or_default();
         let mut badge = Rendered::new(SVG, svg.into());
         badge.status = StatusCode::OK;
-        Heads::default().store(&badge)
+        Heads::default().store(badge)
     }
 }
 

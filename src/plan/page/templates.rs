@@ -94,6 +94,7 @@ pub(super) fn environment(
         .add_filter("wrap", |text: &str, width: usize, indent: Option<usize>| filters::wrap(text, width, indent));
     environment.add_filter("pad", |text: &str, width: usize| filters::pad(text, width));
     environment.add_filter("rule", |text: &str, character: &str| filters::rule(text, character));
+    environment.add_filter("markdown", |text: &str| filters::markdown(text));
     for source in own {
         problems.extend(if is_finished(source) { too_large(source, LARGEST_FINISHED) } else { too_long(source) });
     }

@@ -150,7 +150,7 @@ fn untitled(file: &str) -> Problem {
 }
 
 /// Returns warnings for the parts of a document that would not work.
-fn warnings(markup: &Markup, path: &str) -> Vec<((String, usize), Problem)> {
+fn warnings(markup: &Markup<'_>, path: &str) -> Vec<((String, usize), Problem)> {
     let help = "a page under maintenance cannot fetch anything: inline it, as a data: URL if it is a picture";
     let warning = |(index, refused): (usize, &String)| {
         ((path.to_owned(), 1_000_000 + index), Problem::warning(path, refused.clone()).help(help))
@@ -159,7 +159,7 @@ fn warnings(markup: &Markup, path: &str) -> Vec<((String, usize), Problem)> {
 }
 
 /// Returns warnings for what a finished page has elsewhere. Its policy allows what it names, but for scripts and frames.
-fn finished_warnings(markup: &Markup, path: &str) -> Vec<((String, usize), Problem)> {
+fn finished_warnings(markup: &Markup<'_>, path: &str) -> Vec<((String, usize), Problem)> {
     let problem = |outside: &Outside| {
         let Outside { kind, shown, .. } = outside;
         let (message, help) = match (kind, outside.origin()) {
