@@ -18,8 +18,16 @@ struct Flips<'f> {
     host: &'f str,
 }
 
-/// Times until the first answer: of switching off, and of switching on again.
-type Times = (Vec<Duration>, Vec<Duration>);
+/// Times until the first answer that follows each kind of edit.
+#[derive(Default)]
+struct Times {
+    /// Switching off by a bare switch, whose page another route has already.
+    off: Vec<Duration>,
+    /// Switching off with a text of its own: its page is rendered first, in every language.
+    off_with_text: Vec<Duration>,
+    /// Switching on again.
+    on: Vec<Duration>,
+}
 
 impl Bench<'_> {
     /// Measures the time from an edit to the answer that follows. All cores are used: another thread than the worker's
@@ -34,8 +42,13 @@ impl Bench<'_> {
             times
         });
         match measured {
-            Ok((off, on)) => {
-                for flip in [flip("the first 503", off), flip("the first answer of the upstream again", on)] {
+            Ok(Times { off, off_with_text, on }) => {
+                let flips = [
+                    flip("the first 503", off),
+                    flip("the first 503 with a new text", off_with_text),
+                    flip("the first answer of the upstream again", on),
+                ];
+                for flip in flips {
                     let Flip { answer, median, p99, max, .. } = &flip;
                     eprintln!("flips        {answer}: median {median:.2} ms, p99 {p99:.2} ms, most {max:.2} ms");
                     self.results.flips.push(flip);
@@ -56,7 +69,7 @@ fn flip(answer: &'static str, mut times: Vec<Duration>) -> Flip {
 }
 
 impl Flips<'_> {
-    /// Switches a route off and on again, this many times. Asks without pause on one connection meanwhile.
+    /// Switches a route off and on again, this many times in each way. Asks without pause on one connection meanwhile.
     ///
     /// # Errors
     /// If a file cannot be written, or nothing follows.
@@ -64,12 +77,16 @@ impl Flips<'_> {
         let mut client = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)))?;
         client.set_nodelay(true)?;
         client.set_read_timeout(Some(PATIENCE))?;
-        let (mut off, mut on) = (Vec::new(), Vec::new());
+        let mut flips = Times::default();
         for turn in 0..times {
-            off.push(self.flip(&mut client, &format!("# {turn}\n{}web = \"offline\"\n", configs::flags()), true)?);
-            on.push(self.flip(&mut client, &format!("# {turn}\n{}", configs::flags()), false)?);
+            let open = format!("# {turn}\n{}", configs::flags());
+            let text = format!("{open}web = {{ mode = \"offline\", message = \"Edit number {turn}.\" }}\n");
+            flips.off.push(self.flip(&mut client, &format!("{open}web = \"offline\"\n"), true)?);
+            flips.on.push(self.flip(&mut client, &open, false)?);
+            flips.off_with_text.push(self.flip(&mut client, &text, true)?);
+            flips.on.push(self.flip(&mut client, &open, false)?);
         }
-        Ok((off, on))
+        Ok(flips)
     }
 
     fn flip(&self, client: &mut TcpStream, text: &str, off: bool) -> io::Result<Duration> {

@@ -195,7 +195,7 @@ fn flips(text: &mut String, results: &Results) {
     let Some(Flip { count, .. }) = results.flips.first() else { return };
     let _ = writeln!(
         text,
-        "## From the rename of a flag file to an answer, ms\n\n{count} edits each way, 50 ms after the last answer. One client \
+        "## From the rename of a flag file to an answer, ms\n\n{count} edits of each kind, 50 ms after the last answer. One client \
          asks without pause meanwhile, so its own request is in the figure.\n"
     );
     rows_of(text, &["median", "p99", "max"], rows);
