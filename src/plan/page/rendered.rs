@@ -76,7 +76,7 @@ impl Heads {
         // What was rendered has room to grow.
         let body = Bytes::copy_from_slice(&body);
         let (coding, places) = (Coding::Identity, Places::None);
-        Stored { status, coding, head: self.share(head), places, length, body }
+        Stored { status, coding, head: self.share(&head), places, length, body }
     }
 
     /// Keeps an answer of a page, with places for the fields of each request.
@@ -100,14 +100,15 @@ impl Heads {
     }
 
     /// Returns the known head that is the same, or keeps this one.
-    fn share(&self, head: HeaderMap) -> Arc<HeaderMap> {
+    fn share(&self, head: &HeaderMap) -> Arc<HeaderMap> {
         let mut known = self.known.borrow_mut();
         // Two maps are equal whatever the order of their fields, which a client sees. The last ones have the same language.
         let same = known.iter().rev().find(|known| known.len() == head.len() && known.iter().eq(head.iter()));
         if let Some(same) = same {
             return Arc::clone(same);
         }
-        let head = Arc::new(head);
+        // A copy has exactly the room that it needs.
+        let head = Arc::new(head.clone());
         known.push(Arc::clone(&head));
         head
     }
