@@ -4,7 +4,9 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr_iter, memmem};
+use memchr::{memchr, memchr_iter, memmem};
+
+use super::super::dialect::strip;
 
 /// Inline parts and references of a document.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +68,7 @@ impl<'d> Markup<'d> {
         let mut markup = Self::default();
         let mut attributes = Vec::new();
         let mut rest = html;
-        while let Some(at) = memchr::memchr(b'<', rest.as_bytes()) {
+        while let Some(at) = memchr(b'<', rest.as_bytes()) {
             rest = &rest[at + 1..];
             if let Some(comment) = rest.strip_prefix("!--") {
                 rest = comment.split_once("-->").map_or("", |(_, after)| after);
@@ -128,8 +130,9 @@ impl<'d> Markup<'d> {
 
     fn style(&mut self, text: &'d str) {
         for import in memchr_iter(b'@', text.as_bytes()) {
-            let Some(behind) = without_prefix(&text[import..], "@import") else { continue };
-            let behind = behind.trim_start_matches(|c: char| c.is_whitespace() || "url(\"'".contains(c));
+            let Some(behind) = strip(&text.as_bytes()[import..], b"@import") else { continue };
+            let behind = text[text.len() - behind.len()..]
+                .trim_start_matches(|c: char| c.is_whitespace() || "url(\"'".contains(c));
             let target: String = behind.chars().take_while(|c| !matches!(c, ')' | '"' | '\'' | ';')).collect();
             self.outside(Kind::Style, &target, "@import".to_owned());
         }
@@ -161,16 +164,11 @@ fn lower_case(name: &str) -> Cow<'_, str> {
     if name.bytes().any(|byte| byte.is_ascii_uppercase()) { name.to_ascii_lowercase().into() } else { name.into() }
 }
 
-/// Returns a text without this prefix, in whatever case it is written.
-fn without_prefix<'t>(text: &'t str, prefix: &str) -> Option<&'t str> {
-    let (start, rest) = text.split_at_checked(prefix.len())?;
-    start.eq_ignore_ascii_case(prefix).then_some(rest)
-}
-
 /// Returns where the text of a `<style>` or `<script>` ends: at its closing tag, or with the document.
 fn end_of(name: &str, text: &str) -> usize {
-    let mut closing = memmem::find_iter(text.as_bytes(), "</");
-    closing.find(|at| without_prefix(&text[at + 2..], name).is_some()).unwrap_or(text.len())
+    let text = text.as_bytes();
+    let mut closing = memmem::find_iter(text, "</");
+    closing.find(|at| strip(&text[at + 2..], name.as_bytes()).is_some()).unwrap_or(text.len())
 }
 
 /// Returns the kind of a `<link>` by its `rel`; `None` if nothing is fetched.
@@ -251,6 +249,14 @@ mod tests {
         assert_eq!(markup.styles.len(), 2);
         assert_eq!(markup.scripts, ["\"<b>\"", ""]);
         insta::assert_snapshot!(markup.refused.join("\n"));
+    }
+
+    #[test]
+    fn words_count_in_any_case() {
+        let markup = Markup::of("<STYLE>@IMPORT 'x'; b{background:URL(y)}</STYLE><IMG SRC=z><Script>1</SCRIPT>2");
+        let targets: Vec<&str> = markup.outside.iter().map(|outside| outside.target.as_str()).collect();
+        assert_eq!(targets, ["x", "y", "z"]);
+        assert_eq!((markup.styles.len(), markup.scripts), (1, vec!["1"]));
     }
 
     #[test]
